@@ -1,0 +1,47 @@
+/** Every bound of the system, with its unit, and assertions on how they relate. */
+import { assert } from "@/assert.ts";
+
+const MIB = 1024 * 1024;
+
+export const limits = {
+  /** Largest accepted HTTP body. */
+  bodyBytesMax: 128 * MIB,
+  /** Longest text of one request, in UTF-16 units, refused before it is tokenised. */
+  promptCharsMax: 4 * MIB,
+  imagesPerRequestMax: 64,
+  framesPerRequestMax: 64,
+  /** Largest single encoded picture. */
+  imageBytesMax: 32 * MIB,
+  /** Largest decoded picture, read from its header before anything is allocated. */
+  imagePixelsMax: 40_000_000,
+  /** Wall time of one picture's decoding. */
+  decodeTimeoutMs: 10_000,
+  /** Linear memory of the codec sandbox. */
+  codecMemoryBytesMax: 768 * MIB,
+  fetchTimeoutMs: 10_000,
+  fetchRedirectsMax: 3,
+  /** Requests waiting for a slot before new ones get 429. */
+  queueRequestsMax: 256,
+  /** Sequences that run together in one step. */
+  runningSequencesMax: 64,
+  /** Token rows of one step. */
+  stepTokensMax: 512,
+  /** Picture tiles encoded in one step. */
+  stepTilesMax: 4,
+  kvPageTokens: 16,
+  visionCacheBytesMax: 256 * MIB,
+  choicesMax: 16,
+  stopStringsMax: 16,
+  stopStringCharsMax: 256,
+  topLogprobsMax: 20,
+  /** Candidates that a sampling step hands to JavaScript. */
+  candidatesMax: 64,
+  logitBiasEntriesMax: 1024,
+  /** Nesting depth of a JSON body. */
+  jsonDepthMax: 64,
+  safetensorsHeaderBytesMax: 100 * MIB,
+} as const;
+
+assert(limits.topLogprobsMax <= limits.candidatesMax, "top_logprobs must fit the candidates");
+assert(limits.imageBytesMax <= limits.bodyBytesMax, "a picture must fit the body");
+assert(limits.stepTokensMax >= limits.runningSequencesMax, "one token per running sequence");
