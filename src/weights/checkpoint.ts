@@ -42,6 +42,8 @@ export class CheckpointProblems {
 export class Checkpoint {
   readonly label: string;
   readonly tensors: ReadonlyMap<TensorName, StoredTensor>;
+  /** What is wrong so far; the loader adds missing and mis-shaped tensors and then throws all. */
+  readonly problems: CheckpointProblems;
   readonly #folder: FileFolder;
   readonly #sources: ByteSource[];
 
@@ -49,14 +51,16 @@ export class Checkpoint {
     folder: FileFolder,
     tensors: Map<TensorName, StoredTensor>,
     sources: ByteSource[],
+    problems: CheckpointProblems,
   ) {
+    this.problems = problems;
     this.label = folder.label;
     this.#folder = folder;
     this.tensors = tensors;
     this.#sources = sources;
   }
 
-  /** Opens a folder; throws OperatingError("checkpoint_invalid") listing every bad file and header. */
+  /** Reads all headers of a folder. Bad files and names are collected in `problems`. */
   static async open(folder: FileFolder): Promise<Checkpoint> {
     const problems = new CheckpointProblems();
     const names = await folderNames(folder);
@@ -75,8 +79,7 @@ export class Checkpoint {
       }
       await checkIndex(folder, names, stored, problems);
       const tensors = canonicalTensors(stored, problems);
-      problems.throwIfAny(folder.label);
-      return new Checkpoint(folder, tensors, sources);
+      return new Checkpoint(folder, tensors, sources, problems);
     } catch (error) {
       for (const source of sources) source.close();
       throw error;
