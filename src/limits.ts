@@ -40,6 +40,12 @@ export const limits = {
   /** Nesting depth of a JSON body. */
   jsonDepthMax: 64,
   safetensorsHeaderBytesMax: 100 * MIB,
+  /** Token ids a tokenizer may use; several times the largest published vocabulary. */
+  vocabularySizeMax: 1 << 20,
+  /** Pieces of text whose token ids a tokenizer remembers. */
+  tokenizerCachePiecesMax: 32_768,
+  /** Longest remembered piece, in UTF-16 units. */
+  tokenizerCachePieceCharsMax: 32,
 } as const;
 
 assert(limits.topLogprobsMax <= limits.candidatesMax, "top_logprobs must fit the candidates");
