@@ -1,0 +1,73 @@
+/**
+ * Token merge and adapter: k x k neighbouring patches become one visual token, then
+ * LayerNorm -> Linear -> GELU -> Linear into the decoder's width.
+ */
+import type { Tensor } from "@/tensor/tensor.ts";
+import type { ModelConfig } from "./config.ts";
+import type { Parameters } from "./parameters.ts";
+import { type Program, project } from "./program.ts";
+
+/** LayerNorm of the adapter keeps PyTorch's default. */
+const EPSILON = 1e-5;
+
+/**
+ * Patch row behind each quarter of each visual token, for `count` tiles: entry (t, j) is the j-th
+ * patch (row, then column, inside the k x k square) of token t. "v2" lists tokens row-major; "v1"
+ * keeps the channel order but transposes the token grid.
+ */
+export function mergeOrder(args: {
+  gridSide: number;
+  factor: number;
+  order: "v1" | "v2";
+  count: number;
+}): Int32Array {
+  const { gridSide, factor, order, count } = args;
+  const side = Math.floor(gridSide / factor);
+  const out = new Int32Array(count * side * side * factor * factor);
+  let at = 0;
+  for (let tile = 0; tile < count; tile++) {
+    for (let first = 0; first < side; first++) {
+      for (let second = 0; second < side; second++) {
+        const [row, column] = order === "v2" ? [first, second] : [second, first];
+        for (let dy = 0; dy < factor; dy++) {
+          for (let dx = 0; dx < factor; dx++) {
+            const patch = (row * factor + dy) * gridSide + column * factor + dx;
+            out[at++] = tile * gridSide * gridSide + patch;
+          }
+        }
+      }
+    }
+  }
+  return out;
+}
+
+/** features [T * N, D], order i32 [T * N] from `mergeOrder` -> out [T * N / k^2, H]. */
+export function adapt(
+  program: Program,
+  call: {
+    features: Tensor;
+    order: Tensor;
+    config: ModelConfig;
+    parameters: Parameters["adapter"];
+    out: Tensor;
+  },
+): void {
+  const { ops, workspace } = program;
+  const { parameters, features } = call;
+  const width = call.config.vision.hiddenWidth;
+  const rowCount = call.order.shape[0]!;
+  const square = call.config.mergeFactor ** 2;
+  const merged = workspace.tensor("f32", [rowCount / square, square * width]);
+  ops.copyRows({ source: features, sourceRow: call.order, out: merged, width, rowCount });
+  const { normWeight: weight, normBias: bias } = parameters;
+  ops.layerNorm({ input: merged, weight, bias, epsilon: EPSILON, out: merged });
+  const hidden = project(program, merged, parameters.hidden);
+  ops.gelu({ input: hidden, out: hidden });
+  ops.matmul({
+    input: hidden,
+    weight: parameters.output.weight,
+    bias: parameters.output.bias!,
+    out: call.out,
+  });
+  program.tap?.("adapter", call.out);
+}

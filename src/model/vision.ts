@@ -1,0 +1,77 @@
+/**
+ * SAIL-ViT (AIMv2 body): patches -> features. Tiles do not see each other.
+ * Shapes: T tiles, N patches per tile, D vision width.
+ */
+import type { Tensor } from "@/tensor/tensor.ts";
+import type { ModelConfig } from "./config.ts";
+import { gatedMlp } from "./mlp.ts";
+import type { Parameters, VisionLayer } from "./parameters.ts";
+import { type Program, project } from "./program.ts";
+
+/** tiles u8 [T, S, S, 3] -> selected features [T * N, D] (new tensor). */
+export function visionFeatures(
+  program: Program,
+  call: { tiles: Tensor; count: number; config: ModelConfig; parameters: Parameters["vision"] },
+): Tensor {
+  const { ops, workspace } = program;
+  const { config, parameters } = call;
+  const { patchSize, hiddenWidth, epsilon, featureLayer } = config.vision;
+  const { tileSize, mean, deviation } = config.preprocess;
+  const patches = (tileSize / patchSize) ** 2;
+  const rows = call.count * patches;
+  const hidden = workspace.tensor("f32", [rows, hiddenWidth]); // residual stream [T*N, D]
+  const start = workspace.mark();
+  const pixels = workspace.tensor("f32", [rows, 3 * patchSize ** 2]);
+  ops.patchify({ tiles: call.tiles, patchSize, mean, deviation, out: pixels });
+  ops.matmul({
+    input: pixels,
+    weight: parameters.patch.weight,
+    bias: parameters.patch.bias!,
+    out: hidden,
+  });
+  workspace.release(start);
+  // The patch norm comes before the position is added.
+  ops.rmsNorm({ input: hidden, weight: parameters.patchNorm, epsilon, out: hidden });
+  ops.add({ left: hidden, right: parameters.position, out: hidden });
+  program.tap?.("vision.patch", hidden);
+  const last = featureLayer === "normed" ? parameters.layers.length - 1 : featureLayer;
+  for (let i = 0; i <= last; i++) {
+    visionLayer(program, { hidden, layer: parameters.layers[i]!, patches, config });
+    program.tap?.(`vision.layer.${i}`, hidden);
+  }
+  if (featureLayer === "normed") {
+    ops.rmsNorm({ input: hidden, weight: parameters.norm!, epsilon, out: hidden });
+    program.tap?.("vision.norm", hidden);
+  }
+  program.tap?.("vision.features", hidden);
+  return hidden;
+}
+
+/** One pre-norm layer, in place on the residual stream. */
+function visionLayer(
+  program: Program,
+  call: { hidden: Tensor; layer: VisionLayer; patches: number; config: ModelConfig },
+): void {
+  const { ops, workspace } = program;
+  const { hidden, layer } = call;
+  const { epsilon, heads, hiddenWidth } = call.config.vision;
+  const start = workspace.mark();
+  const normed = workspace.tensor("f32", hidden.shape);
+  ops.rmsNorm({ input: hidden, weight: layer.attentionNorm, epsilon, out: normed });
+  const attended = workspace.tensor("f32", hidden.shape);
+  ops.segmentAttention({
+    query: project(program, normed, layer.query),
+    key: project(program, normed, layer.key),
+    value: project(program, normed, layer.value),
+    segmentRows: call.patches,
+    heads,
+    scale: (hiddenWidth / heads) ** -0.5,
+    out: attended,
+  });
+  ops.add({ left: hidden, right: project(program, attended, layer.output), out: hidden });
+  workspace.release(start);
+  const mlpNormed = workspace.tensor("f32", hidden.shape);
+  ops.rmsNorm({ input: hidden, weight: layer.mlpNorm, epsilon, out: mlpNormed });
+  ops.add({ left: hidden, right: gatedMlp(program, mlpNormed, layer.mlp), out: hidden });
+  workspace.release(start);
+}

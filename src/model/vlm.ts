@@ -1,0 +1,235 @@
+/**
+ * The vision-language model as the engine sees it: configuration, parameters and scratch memory
+ * of one checkpoint on one backend. Records programs; never samples, never sees a request.
+ */
+import { assert } from "@/assert.ts";
+import type { Backend, KvCache } from "@/kernels/backend.ts";
+import type { Ops } from "@/kernels/ops.ts";
+import { limits } from "@/limits.ts";
+import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
+import { adapt, mergeOrder } from "./adapter.ts";
+import type { StepTensors } from "./attention.ts";
+import { type ModelConfig, tokensPerTile } from "./config.ts";
+import { decode } from "./decoder.ts";
+import { type ExpertExecutor, LocalExperts } from "./experts.ts";
+import type { LanguageModel, StepInput } from "./language_model.ts";
+import type { MoeParameters, Parameters } from "./parameters.ts";
+import type { Program, Tap } from "./program.ts";
+import { ropeTable } from "./rope.ts";
+import { visionFeatures } from "./vision.ts";
+import { ArenaWorkspace } from "./workspace.ts";
+
+/** Bounds that size the scratch memory. */
+export interface ModelBounds {
+  readonly stepTokens: number;
+  readonly stepTiles: number;
+  readonly logitRows: number;
+  readonly contextTokens: number;
+}
+
+export const defaultBounds: ModelBounds = {
+  stepTokens: limits.stepTokensMax,
+  stepTiles: limits.stepTilesMax,
+  logitRows: 2 * limits.runningSequencesMax,
+  contextTokens: Number.MAX_SAFE_INTEGER,
+};
+
+/** Ops that compute nothing: recording against them measures the scratch memory of a program. */
+const measuringOps: Ops = new Proxy({} as Ops, { get: () => () => undefined });
+
+export class VisionLanguageModel implements LanguageModel {
+  readonly backend: Backend;
+  readonly config: ModelConfig;
+  readonly vocabularySize: number;
+  readonly contextTokensMax: number;
+  readonly hiddenWidth: number;
+  readonly tileSize: number;
+  readonly tokensPerTile: number;
+  readonly endTokenIds: readonly number[];
+  readonly kvShape: LanguageModel["kvShape"];
+  /** Set by parity checks only. */
+  tap: Tap | undefined;
+  readonly #parameters: Parameters;
+  readonly #experts: ExpertExecutor;
+  readonly #bounds: ModelBounds;
+  readonly #ropeTable: Tensor;
+  readonly #mergeOrders = new Map<number, Tensor>();
+  readonly #inputs = new Map<string, Tensor>();
+  #visionWorkspace: ArenaWorkspace | undefined;
+  #decoderWorkspace: ArenaWorkspace | undefined;
+
+  constructor(args: {
+    backend: Backend;
+    config: ModelConfig;
+    parameters: Parameters;
+    experts?: ExpertExecutor;
+    bounds?: Partial<ModelBounds>;
+  }) {
+    const { backend, config, parameters } = args;
+    const { decoder } = config;
+    this.backend = backend;
+    this.config = config;
+    this.#parameters = parameters;
+    this.#bounds = { ...defaultBounds, ...args.bounds };
+    this.#experts = args.experts ?? new LocalExperts(sparseLayers(parameters));
+    this.vocabularySize = parameters.decoder.embedding.rows;
+    this.contextTokensMax = Math.min(decoder.contextTokensMax, this.#bounds.contextTokens);
+    this.hiddenWidth = decoder.hiddenWidth;
+    this.tileSize = config.preprocess.tileSize;
+    this.tokensPerTile = tokensPerTile(config);
+    this.endTokenIds = decoder.endTokenIds;
+    const { layers, kvHeads, headWidth } = decoder;
+    this.kvShape = { layers, kvHeads, headWidth };
+    this.#ropeTable = backend.allocate("f32", [this.contextTokensMax, headWidth]);
+    backend.write(
+      this.#ropeTable,
+      ropeTable(this.contextTokensMax, headWidth, decoder.ropeTheta),
+    );
+  }
+
+  encodeTiles(tiles: Tensor, count: number, out: Tensor): void {
+    const { stepTiles } = this.#bounds;
+    assert(count <= stepTiles, `${count} tiles in one step, at most ${stepTiles}`);
+    if (count === 0) return;
+    this.#visionWorkspace ??= ArenaWorkspace.allocate(this.backend, this.#measureVision());
+    this.#visionWorkspace.release(0);
+    const program = { ops: this.backend.ops, workspace: this.#visionWorkspace, tap: this.tap };
+    this.#recordVision(program, { tiles, count, out, order: this.#mergeOrder(count) });
+  }
+
+  async forward(input: StepInput, cache: KvCache): Promise<Tensor> {
+    const rows = input.tokenIds.length;
+    const { stepTokens, logitRows } = this.#bounds;
+    assert(rows <= stepTokens, `${rows} rows in one step, at most ${stepTokens}`);
+    assert(input.logitRows.length <= logitRows, `${input.logitRows.length} logit rows`);
+    this.#decoderWorkspace ??= ArenaWorkspace.allocate(this.backend, await this.#measureDecoder());
+    const workspace = this.#decoderWorkspace;
+    workspace.release(0);
+    const program = { ops: this.backend.ops, workspace, tap: this.tap };
+    const { ops } = program;
+    const hidden = workspace.tensor("f32", [rows, this.hiddenWidth]);
+    const rowIndex = this.#input("tokenIds", input.tokenIds);
+    ops.gatherRows({ table: this.#parameters.decoder.embedding, rowIndex, out: hidden });
+    for (const splice of input.splices) {
+      ops.copyRows({
+        source: sliceRows(splice.source, splice.sourceRow, splice.rowCount),
+        out: sliceRows(hidden, splice.stepRow, splice.rowCount),
+        width: this.hiddenWidth,
+        rowCount: splice.rowCount,
+      });
+    }
+    return await decode(program, hidden, {
+      config: this.config.decoder,
+      parameters: this.#parameters.decoder,
+      experts: this.#experts,
+      cache,
+      step: this.#stepTensors(input),
+      logitRows: this.#input("logitRows", input.logitRows),
+    });
+  }
+
+  #stepTensors(input: StepInput): StepTensors {
+    const pages = input.sequences === 0 ? 0 : input.pageTable.length / input.sequences;
+    return {
+      position: this.#input("positions", input.positions),
+      slot: this.#input("slots", input.slots),
+      rowSequence: this.#input("rowSequence", input.rowSequence),
+      rowLength: this.#input("rowLength", input.positions.map((position) => position + 1)),
+      pageTable: this.#input("pageTable", input.pageTable, [input.sequences, pages]),
+      ropeTable: this.#ropeTable,
+    };
+  }
+
+  /** Host values of the current step, in storage that is kept and only ever grows. */
+  #input(name: string, values: Int32Array, shape: readonly number[] = [values.length]): Tensor {
+    let held = this.#inputs.get(name);
+    if (held === undefined || held.shape[0]! < values.length) {
+      if (held) this.backend.free(held);
+      held = this.backend.allocate("i32", [Math.max(64, 2 * values.length)]);
+      this.#inputs.set(name, held);
+    }
+    const view = { ...held, shape };
+    if (values.length > 0) this.backend.write({ ...held, shape: [values.length] }, values);
+    return view;
+  }
+
+  #mergeOrder(count: number): Tensor {
+    let order = this.#mergeOrders.get(count);
+    if (order === undefined) {
+      const values = mergeOrder({
+        gridSide: this.tileSize / this.config.vision.patchSize,
+        factor: this.config.mergeFactor,
+        order: this.config.mergeOrder,
+        count,
+      });
+      order = this.backend.allocate("i32", [values.length]);
+      this.backend.write(order, values);
+      this.#mergeOrders.set(count, order);
+    }
+    return order;
+  }
+
+  #recordVision(
+    program: Program,
+    call: { tiles: Tensor; count: number; out: Tensor; order: Tensor },
+  ): void {
+    const { config } = this;
+    const features = visionFeatures(program, {
+      tiles: call.tiles,
+      count: call.count,
+      config,
+      parameters: this.#parameters.vision,
+    });
+    const parameters = this.#parameters.adapter;
+    adapt(program, { features, order: call.order, config, parameters, out: call.out });
+  }
+
+  #measureVision(): number {
+    const workspace = new ArenaWorkspace(undefined);
+    const count = this.#bounds.stepTiles;
+    const patches = (this.tileSize / this.config.vision.patchSize) ** 2;
+    const tiles = fakeTensor("u8", [count, this.tileSize, this.tileSize, 3]);
+    const out = fakeTensor("f32", [count * this.tokensPerTile, this.hiddenWidth]);
+    const order = fakeTensor("i32", [count * patches]);
+    const program = { ops: measuringOps, workspace, tap: undefined };
+    this.#recordVision(program, { tiles, count, out, order });
+    return workspace.peakBytes;
+  }
+
+  async #measureDecoder(): Promise<number> {
+    const workspace = new ArenaWorkspace(undefined);
+    const { stepTokens, logitRows } = this.#bounds;
+    const hidden = workspace.tensor("f32", [stepTokens, this.hiddenWidth]);
+    const rows = fakeTensor("i32", [stepTokens]);
+    await decode({ ops: measuringOps, workspace, tap: undefined }, hidden, {
+      config: this.config.decoder,
+      parameters: this.#parameters.decoder,
+      experts: this.#experts,
+      cache: { format: "f32", pages: 0, pageTokens: 1, ...this.kvShape, storage: noStorage },
+      step: {
+        position: rows,
+        slot: rows,
+        rowSequence: rows,
+        rowLength: rows,
+        pageTable: fakeTensor("i32", [0, 0]),
+        ropeTable: this.#ropeTable,
+      },
+      logitRows: fakeTensor("i32", [logitRows]),
+    });
+    return workspace.peakBytes;
+  }
+}
+
+const noStorage = { sizeBytes: 0 };
+
+function fakeTensor(dtype: Tensor["dtype"], shape: readonly number[]): Tensor {
+  return { dtype, shape, storage: noStorage, byteOffset: 0 };
+}
+
+function sparseLayers(parameters: Parameters): Map<number, MoeParameters> {
+  const layers = new Map<number, MoeParameters>();
+  for (const [index, { feedForward }] of parameters.decoder.layers.entries()) {
+    if (feedForward.kind === "sparse") layers.set(index, feedForward.moe);
+  }
+  return layers;
+}
