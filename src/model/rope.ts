@@ -8,7 +8,7 @@ export function ropeTable(positions: number, headWidth: number, theta: number): 
   const half = headWidth / 2;
   const inverse = Float32Array.from(
     { length: half },
-    (_, d) => 1 / Math.fround(Math.pow(theta, (2 * d) / headWidth)),
+    (_, d) => 1 / Math.fround(Math.pow(theta, Math.fround((2 * d) / headWidth))),
   );
   const table = new Float32Array(positions * headWidth);
   for (let position = 0; position < positions; position++) {
