@@ -1,0 +1,43 @@
+/** Pixels to patch rows. */
+import { roundToBf16 } from "@/tensor/half.ts";
+
+const CHANNELS = 3;
+
+/** See `Ops.patchify`. tiles [T, S, S, 3]. */
+export function patchify(
+  args: {
+    tiles: Uint8Array;
+    tileSize: number;
+    patchSize: number;
+    mean: readonly [number, number, number];
+    deviation: readonly [number, number, number];
+    out: Float32Array;
+  },
+): void {
+  const { tiles, tileSize, patchSize, out } = args;
+  const tables = [0, 1, 2].map((c) => normalizationTable(args.mean[c]!, args.deviation[c]!));
+  const tileCount = tiles.length / (tileSize * tileSize * CHANNELS);
+  let place = 0;
+  for (let tile = 0; tile < tileCount; tile++) {
+    for (let top = 0; top < tileSize; top += patchSize) {
+      for (let left = 0; left < tileSize; left += patchSize) {
+        for (let channel = 0; channel < CHANNELS; channel++) {
+          for (let y = top; y < top + patchSize; y++) {
+            for (let x = left; x < left + patchSize; x++) {
+              const pixel = (tile * tileSize + y) * tileSize + x;
+              out[place++] = tables[channel]![tiles[pixel * CHANNELS + channel]!]!;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+/** The value of each of the 256 levels of one channel. */
+function normalizationTable(mean: number, deviation: number): Float32Array {
+  const f32 = Math.fround;
+  return Float32Array.from({ length: 256 }, (_, level) => {
+    return roundToBf16(f32(f32(f32(level / 255) - f32(mean)) / f32(deviation)));
+  });
+}
