@@ -1,0 +1,236 @@
+/**
+ * The one table of command-line flags: parsing, validation, `--help` and the README's table come
+ * from it. Adding a flag is adding a row.
+ */
+import { parseArgs } from "node:util";
+
+/** Raised for a wrong command line; the message names flag, value and expectation. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+interface FlagRow {
+  readonly name: string;
+  readonly commands: readonly CommandName[];
+  /** Placeholder of the value; a flag without one is a switch. */
+  readonly value?: string;
+  readonly repeated?: boolean;
+  readonly help: string;
+  readonly check?: (value: string) => boolean;
+  readonly expected?: string;
+}
+
+export const commands = {
+  serve: "OpenAI-compatible server and playground (default model: nano)",
+  chat: "Talk to a model in the terminal, with pictures",
+  doctor: "What this machine can do and which kernels run",
+  parity: "Compare this build with golden fixtures",
+} as const;
+
+export type CommandName = keyof typeof commands;
+
+const integer = (least: number, most: number) => ({
+  check: (value: string) => /^\d+$/.test(value) && Number(value) >= least && Number(value) <= most,
+  expected: `an integer from ${least} to ${most}`,
+});
+
+const oneOf = (...choices: string[]) => ({
+  value: choices.join("|"),
+  check: (value: string) => choices.includes(value),
+  expected: choices.join(", "),
+});
+
+const running = ["serve", "chat"] as const;
+
+const flagTable: readonly FlagRow[] = [
+  {
+    name: "model",
+    commands: running,
+    value: "[NAME=]DIR",
+    repeated: true,
+    help: "Checkpoint folder in Hugging Face layout; repeatable. Default: the shipped nano",
+  },
+  { name: "host", commands: ["serve"], value: "ADDRESS", help: "Listen address (127.0.0.1)" },
+  { name: "port", commands: ["serve"], value: "N", ...integer(0, 65535), help: "Port (8080)" },
+  {
+    name: "backend",
+    commands: [...running, "parity", "doctor"],
+    ...oneOf("wasm", "webgpu", "reference"),
+    help: "Executor of the model program (wasm)",
+  },
+  {
+    name: "variant",
+    commands: [...running, "doctor"],
+    ...oneOf("relaxed-threads", "simd-threads", "simd"),
+    help: "Kernel variant; default: the best this machine runs",
+  },
+  {
+    name: "quant",
+    commands: running,
+    ...oneOf("none", "q8"),
+    help: "Weights: as stored with float32 arithmetic, or int8 groups (none)",
+  },
+  {
+    name: "threads",
+    commands: [...running, "parity", "doctor"],
+    value: "N",
+    ...integer(1, 256),
+    help: "Compute threads; default: one per core",
+  },
+  {
+    name: "context",
+    commands: running,
+    value: "N",
+    ...integer(16, 16_777_216),
+    help: "Tokens of prompt and answer together; default: the model's limit, at most 32768",
+  },
+  {
+    name: "kv",
+    commands: running,
+    ...oneOf("f32", "f16", "q8"),
+    help: "KV cache format; default f32 with --quant none, else f16",
+  },
+  {
+    name: "kv-mib",
+    commands: running,
+    value: "N",
+    ...integer(1, 1_048_576),
+    help: "KV cache size in MiB; default: 16 full contexts, at most 512",
+  },
+  {
+    name: "api-key-file",
+    commands: ["serve"],
+    value: "FILE",
+    help: "Accepted bearer keys, one per line; default: no key is asked for",
+  },
+  {
+    name: "media-allow",
+    commands: ["serve"],
+    value: "HOST",
+    repeated: true,
+    help: "Host whose pictures may be fetched, *.example.com allowed; repeatable. Default: none",
+  },
+  {
+    name: "no-exif",
+    commands: running,
+    help: "Ignore EXIF orientation, as the reference implementation does",
+  },
+  {
+    name: "max-tiles",
+    commands: running,
+    value: "N",
+    ...integer(1, 40),
+    help: "Tiles per picture; default: the model's preprocessor configuration",
+  },
+  {
+    name: "msac",
+    commands: running,
+    ...oneOf("on", "off"),
+    help: "Second tile grid for single pictures; default: the model's configuration",
+  },
+  {
+    name: "log",
+    commands: ["serve"],
+    ...oneOf("debug", "info", "warn", "error"),
+    help: "Least level of the log on standard error (info)",
+  },
+  {
+    name: "fixtures",
+    commands: ["parity"],
+    value: "DIR",
+    help: "Folder of golden fixtures; default: the committed copy",
+  },
+  {
+    name: "only",
+    commands: ["parity"],
+    value: "NAME,…",
+    help: "Check only fixtures whose name contains one of these",
+  },
+  {
+    name: "image",
+    commands: ["chat"],
+    value: "FILE",
+    repeated: true,
+    help: "Picture to ask about",
+  },
+  { name: "json", commands: ["doctor"], help: "Print JSON" },
+  { name: "help", commands: ["serve", "chat", "doctor", "parity"], help: "Show this help" },
+];
+
+/** Parsed flags of one command: strings, lists for repeated flags, true for switches. */
+export class Flags {
+  readonly #values: Readonly<Record<string, unknown>>;
+  readonly positionals: readonly string[];
+
+  constructor(values: Readonly<Record<string, unknown>>, positionals: readonly string[]) {
+    this.#values = values;
+    this.positionals = positionals;
+  }
+
+  string(name: string): string | undefined {
+    const value = this.#values[name];
+    return typeof value === "string" ? value : undefined;
+  }
+
+  number(name: string): number | undefined {
+    const value = this.string(name);
+    return value === undefined ? undefined : Number(value);
+  }
+
+  list(name: string): readonly string[] {
+    const value = this.#values[name];
+    return Array.isArray(value) ? value.map(String) : [];
+  }
+
+  on(name: string): boolean {
+    return this.#values[name] === true;
+  }
+}
+
+/** Parses and validates; throws UsageError. */
+export function parseFlags(command: CommandName, args: readonly string[]): Flags {
+  const rows = flagTable.filter((row) => row.commands.includes(command));
+  const options = Object.fromEntries(rows.map((row) => [row.name, {
+    type: row.value === undefined ? "boolean" as const : "string" as const,
+    multiple: row.repeated ?? false,
+  }]));
+  let parsed;
+  try {
+    parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: true });
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split(". ")[0] : String(error);
+    throw new UsageError(`${why}; see: deno task ${command} --help`);
+  }
+  for (const row of rows) {
+    for (const value of [parsed.values[row.name]].flat()) {
+      if (typeof value === "string" && row.check && !row.check(value)) {
+        throw new UsageError(`--${row.name} is "${value}", expected ${row.expected}`);
+      }
+    }
+  }
+  return new Flags(parsed.values, parsed.positionals);
+}
+
+/** Help text of one command, or the list of commands. */
+export function helpText(command?: CommandName): string {
+  if (command === undefined) {
+    const lines = Object.entries(commands).map(([name, help]) => `  ${name.padEnd(10)} ${help}`);
+    return `Usage: deno task COMMAND [flags]\n\n${lines.join("\n")}\n\n` +
+      "Flags of a command: deno task COMMAND --help";
+  }
+  const rows = flagTable.filter((row) => row.commands.includes(command));
+  const left = rows.map((row) => `--${row.name}${row.value ? ` ${row.value}` : ""}`);
+  const width = Math.max(...left.map((text) => text.length));
+  const lines = rows.map((row, i) => `  ${left[i]!.padEnd(width)}  ${row.help}`);
+  return `${commands[command]}\n\nUsage: deno task ${command} [flags]\n\n${lines.join("\n")}`;
+}
+
+/** Markdown table of a command's flags, for the README. */
+export function flagMarkdown(command: CommandName): string {
+  const rows = flagTable.filter((row) => row.commands.includes(command) && row.name !== "help");
+  const cell = (text: string) => text.replaceAll("|", "\\|");
+  const lines = rows.map((row) =>
+    `| \`--${row.name}${row.value ? ` ${cell(row.value)}` : ""}\` | ${cell(row.help)} |`
+  );
+  return ["| Flag | Meaning |", "| --- | --- |", ...lines].join("\n");
+}
