@@ -14,7 +14,7 @@ export interface BpeTrainingOptions {
   pairCountMin: number;
 }
 
-/** Learned merges with ids: byte b is id b, the merge of rank r is id 256 + r. */
+/** Learned merges with ids: byte b is id b, new tokens follow from 256 in order of merging. */
 export interface LearnedBpe {
   /** Byte-level spelling by id. */
   spellings: string[];
@@ -65,7 +65,7 @@ export function learnBpe(
   { vocabularySize, pairCountMin }: BpeTrainingOptions,
 ): LearnedBpe {
   const spellings = [...BYTE_SPELLINGS];
-  const known = new Set(spellings);
+  const ids = new Map(spellings.map((spelling, id) => [spelling, id]));
   const merges: Merge[] = [];
   const encoder = new TextEncoder();
   const counts = new PairCounts();
@@ -81,19 +81,20 @@ export function learnBpe(
     const count = -queue.pop();
     const pair = counts.pairs[queue.payload]!;
     if (pair.count < pairCountMin) continue;
-    // Counts only fall after a pair was queued; a stale entry goes back with its present count.
+    // A stale entry goes back with its present count; a pair that became more frequent has
+    // been queued anew already.
     if (pair.count !== count) {
       queue.push(-pair.count, queue.payload);
       continue;
     }
     const spelling = spellings[pair.left]! + spellings[pair.right]!;
-    // Two ways to build one string share no id in a vocabulary file, so only the first is kept.
-    if (known.has(spelling)) continue;
-    known.add(spelling);
-    const merged = spellings.push(spelling) - 1;
+    // Two pairs may spell the same token; both merge to its one id.
+    const merged = ids.get(spelling) ?? spellings.push(spelling) - 1;
+    ids.set(spelling, merged);
     merges.push({ left: pair.left, right: pair.right, merged });
     const created = new Set<number>();
     for (const word of pair.words) mergeWord(word, pair, { merged, counts, created });
+    pair.words.clear();
     for (const index of created) {
       if (counts.pairs[index]!.count > 0) queue.push(-counts.pairs[index]!.count, index);
     }

@@ -108,7 +108,8 @@ export class Tokenizer {
 
   /**
    * Learns a small vocabulary from a corpus; the same corpus gives the same tokenizer. Ids: bytes
-   * 0…255, merges, added tokens. A corpus too small for the size leaves a hole before the latter.
+   * 0…255, merges, added tokens. Ids that a small corpus leaves over become `<|unused_…|>` entries,
+   * because other software numbers added tokens without holes.
    */
   static train(corpus: Iterable<string>, options: TrainOptions): Tokenizer {
     const { vocabularySize, addedTokens, pairCountMin = 2 } = options;
@@ -124,6 +125,7 @@ export class Tokenizer {
     }
     const learned = learnBpe(pieceCounts, { vocabularySize: baseSize, pairCountMin });
     const { spellings } = learned;
+    while (spellings.length < baseSize) spellings.push(`<|unused_${spellings.length}|>`);
     return new Tokenizer({
       ...bytesOnly,
       vocabulary: new Map(spellings.map((spelling, id) => [spelling, id])),

@@ -60,14 +60,15 @@ function invalidMessage(file: string, problem: string): string {
 }
 
 /**
- * Parses files, keyed by their names in the folder; other names are ignored. Throws like
- * `readDefinition`.
+ * Parses files, keyed by their names in the folder; other names, and the separate vocabulary
+ * and merges beside a `tokenizer.json`, are ignored. Throws like `readDefinition`.
  */
 export function parseFiles(files: Readonly<Record<string, string>>): TokenizerParts {
   const parts: Record<string, unknown> = {};
   for (const [part, name] of Object.entries(TOKENIZER_FILES)) {
     const text = files[name];
-    if (text === undefined) continue;
+    const isReplaced = (part === "vocabulary" || part === "merges") && "tokenizer" in parts;
+    if (text === undefined || isReplaced) continue;
     parts[part] = part === "merges" ? text : parseJson(name, text);
   }
   return parts;
