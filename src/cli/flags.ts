@@ -78,6 +78,11 @@ const flagTable: readonly FlagRow[] = [
     help: "Compute threads; default: one per core",
   },
   {
+    name: "synthetic",
+    commands: running,
+    help: "Draw weights from a seed by tensor name; DIR needs config.json only (benchmarks)",
+  },
+  {
     name: "context",
     commands: running,
     value: "N",

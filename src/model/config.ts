@@ -40,6 +40,8 @@ export interface DecoderConfig {
   readonly vocabularySize: number | undefined;
   readonly endTokenIds: readonly number[];
   readonly moe: MoeConfig | undefined;
+  /** What the configuration says; a stored head tensor wins over it. */
+  readonly tiedEmbedding: boolean;
 }
 
 export interface PreprocessConfig {
@@ -211,6 +213,10 @@ function readDecoder(root: ConfigReader, generation: Json): DecoderConfig {
     vocabularySize: reader.json.vocab_size === undefined ? undefined : reader.size("vocab_size"),
     endTokenIds: endTokens(reader, generation),
     moe: readMoe(reader),
+    tiedEmbedding: reader.boolean(
+      "tie_word_embeddings",
+      root.boolean("tie_word_embeddings", false),
+    ),
   };
 }
 

@@ -2,9 +2,10 @@
 import type { Backend } from "@/kernels/backend.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
 import type { FileFolder } from "@/weights/source.ts";
+import { syntheticTensor } from "@/weights/synthetic.ts";
 import { type ModelConfig, readModelConfig } from "./config.ts";
 import type { LoadProgress, Quantisation } from "./parameter_source.ts";
-import { loadParameters } from "./parameters.ts";
+import { impliedTensors, loadParameters } from "./parameters.ts";
 import { type ModelBounds, VisionLanguageModel } from "./vlm.ts";
 
 export interface LoadedModel {
@@ -21,15 +22,23 @@ export async function loadModel(args: {
   backend: Backend;
   quantisation: Quantisation;
   bounds?: Partial<ModelBounds>;
+  /** Draw weights from a seed instead of reading them; the folder needs config.json only. */
+  synthetic?: boolean;
   onProgress?: LoadProgress;
 }): Promise<LoadedModel> {
-  const checkpoint = await Checkpoint.open(args.folder);
+  const files = Checkpoint.withTensors(args.folder, []);
+  const config = readModelConfig({
+    config: await files.json("config.json"),
+    preprocessor: await files.json("preprocessor_config.json"),
+    generation: await files.json("generation_config.json"),
+  });
+  const checkpoint = args.synthetic
+    ? Checkpoint.withTensors(
+      args.folder,
+      [...await impliedTensors(config)].map(([name, shape]) => syntheticTensor(name, shape)),
+    )
+    : await Checkpoint.open(args.folder);
   try {
-    const config = readModelConfig({
-      config: await checkpoint.json("config.json"),
-      preprocessor: await checkpoint.json("preprocessor_config.json"),
-      generation: await checkpoint.json("generation_config.json"),
-    });
     const { backend, quantisation, onProgress, bounds } = args;
     const parameters = await loadParameters({
       checkpoint,

@@ -46,6 +46,46 @@ export type LoadProgress = (doneBytes: number, totalBytes: number) => void;
 
 const noStorage = { sizeBytes: 0 };
 
+/** Lists the tensors that a configuration implies, for weights that are drawn, not read. */
+export class ListingSource implements ParameterSource {
+  readonly shapes = new Map<TensorName, readonly number[]>();
+  readonly #separateHead: boolean;
+
+  constructor(separateHead: boolean) {
+    this.#separateHead = separateHead;
+  }
+
+  has(name: TensorName): boolean {
+    return name === "decoder.head" && this.#separateHead;
+  }
+
+  rowsOf(): number {
+    return 0;
+  }
+
+  matrix(request: MatrixRequest): Promise<Matrix> {
+    const { name, rows, columns } = request;
+    this.shapes.set(name, [request.storedRows ?? rows, columns]);
+    return Promise.resolve({ format: "f32", experts: 1, rows, columns, storage: noStorage });
+  }
+
+  experts(request: ExpertsRequest): Promise<Matrix> {
+    const { rows, columns, experts } = request;
+    for (let e = 0; e < experts; e++) this.shapes.set(expertName(request, e), [rows, columns]);
+    return Promise.resolve({ format: "f32", experts, rows, columns, storage: noStorage });
+  }
+
+  vector(name: TensorName, size: number, part?: { first: number; stored: number }) {
+    this.shapes.set(name, [part?.stored ?? size]);
+    return Promise.resolve<Tensor>({
+      dtype: "f32",
+      shape: [size],
+      storage: noStorage,
+      byteOffset: 0,
+    });
+  }
+}
+
 /** First pass: shapes only; problems go to the checkpoint's list. */
 export class CheckingSource implements ParameterSource {
   readonly #checkpoint: Checkpoint;

@@ -8,6 +8,7 @@ import type { Checkpoint } from "@/weights/checkpoint.ts";
 import { type DecoderConfig, isSparseLayer, type ModelConfig } from "./config.ts";
 import {
   CheckingSource,
+  ListingSource,
   type LoadProgress,
   type ParameterSource,
   type Quantisation,
@@ -96,6 +97,15 @@ export async function loadParameters(args: {
   checking.reportUnused();
   checkpoint.problems.throwIfAny(checkpoint.label);
   return await walk(config, new UploadingSource(args, checking.usedBytes));
+}
+
+/** Canonical names and shapes of every tensor that a configuration implies. */
+export async function impliedTensors(
+  config: ModelConfig,
+): Promise<ReadonlyMap<string, readonly number[]>> {
+  const listing = new ListingSource(!config.decoder.tiedEmbedding);
+  await walk(config, listing);
+  return listing.shapes;
 }
 
 async function walk(config: ModelConfig, source: ParameterSource): Promise<Parameters> {

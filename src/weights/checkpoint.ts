@@ -86,6 +86,12 @@ export class Checkpoint {
     }
   }
 
+  /** A folder with configuration files only, and tensors from elsewhere (synthetic weights). */
+  static withTensors(folder: FileFolder, tensors: Iterable<StoredTensor>): Checkpoint {
+    const byName = new Map([...tensors].map((tensor) => [tensor.name, tensor]));
+    return new Checkpoint(folder, byName, [], new CheckpointProblems());
+  }
+
   /** A JSON file of the folder; undefined when absent. */
   async json(name: string): Promise<unknown> {
     const text = await this.text(name);
