@@ -3,7 +3,7 @@
  * vocabulary files can spell any byte string. Knows nothing of ids or merges.
  */
 
-/** Spelling of each byte: printable Latin-1 stays itself, the other 68 bytes become U+0100…U+0143. */
+/** Spelling of each byte: printable Latin-1 stays itself, the other 68 become U+0100…U+0143. */
 export const BYTE_SPELLINGS: readonly string[] = buildSpellings();
 
 const BYTE_OF_SPELLING: ReadonlyMap<string, number> = new Map(

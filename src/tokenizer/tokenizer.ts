@@ -11,7 +11,7 @@ import {
   familyAddedTokens,
   type TokenFilter,
 } from "./added_tokens.ts";
-import { Bpe, type Merge } from "./bpe.ts";
+import { Bpe } from "./bpe.ts";
 import { learnBpe } from "./bpe_training.ts";
 import { BYTE_SPELLINGS } from "./byte_level.ts";
 import { normalizeNfc } from "./normalization.ts";
@@ -67,15 +67,7 @@ export class Tokenizer {
     const { vocabulary, merges, addedTokens } = definition;
     this.#definition = definition;
     this.#vocabulary = new Vocabulary(vocabulary, addedTokens);
-    const idOf = (spelling: string) => {
-      const id = this.#vocabulary.idOf(spelling);
-      assert(id !== undefined, `merges use known tokens, unlike ${spelling}`);
-      return id;
-    };
-    const idMerges: Merge[] = merges.map(([left, right]) => {
-      return { left: idOf(left), right: idOf(right), merged: idOf(left + right) };
-    });
-    this.#bpe = new Bpe(this.#vocabulary.byteIds(), idMerges);
+    this.#bpe = new Bpe(this.#vocabulary.byteIds(), merges);
     this.#rawSearch = new AddedTokenSearch(addedTokens.filter((token) => !token.normalized));
     this.#normalizedSearch = new AddedTokenSearch(addedTokens.filter((token) => token.normalized));
   }
@@ -129,7 +121,7 @@ export class Tokenizer {
     return new Tokenizer({
       ...bytesOnly,
       vocabulary: new Map(spellings.map((spelling, id) => [spelling, id])),
-      merges: learned.merges.map(({ left, right }) => [spellings[left]!, spellings[right]!]),
+      merges: learned.merges,
     });
   }
 
@@ -206,7 +198,7 @@ export class Tokenizer {
     return this.#vocabulary.bytesOf(id);
   }
 
-  /** Text of one token decoded alone, for log-probabilities; U+FFFD where it is half a character. */
+  /** Text of one token decoded alone, for log-probabilities; U+FFFD for half a character. */
   tokenText(id: number): string {
     return this.decode([id]);
   }

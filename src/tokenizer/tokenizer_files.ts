@@ -1,10 +1,12 @@
 /**
  * The tokenizer files of a checkpoint folder in Hugging Face layout: what they must hold and how
- * they combine to one definition. Does not write them (`tokenizer_writer.ts`) and does not touch the disk.
+ * they combine to one definition. Does not write them (`tokenizer_writer.ts`) and does not touch
+ * the disk.
  */
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import type { AddedToken } from "./added_tokens.ts";
+import type { Merge } from "./bpe.ts";
 import { BYTE_SPELLINGS } from "./byte_level.ts";
 import { QWEN2_PATTERN } from "./pre_tokenizer.ts";
 
@@ -28,8 +30,8 @@ export interface TokenizerParts {
 export interface TokenizerDefinition {
   /** Byte-level spelling -> id, without the added tokens. */
   vocabulary: ReadonlyMap<string, number>;
-  /** Pairs of spellings, best first. */
-  merges: readonly (readonly [string, string])[];
+  /** By id, best first. */
+  merges: readonly Merge[];
   addedTokens: readonly AddedToken[];
   normalization: "NFC" | "none";
 }
@@ -147,7 +149,7 @@ class AddedTokenTable {
   }
 }
 
-/** An added token may also stand in the base vocabulary, with the same id; it is taken out there. */
+/** An added token may also stand in the base vocabulary with the same id; it is taken out. */
 function checkAgainstBase(token: AddedToken, base: Map<string, number>, file: string): void {
   const id = base.get(token.content);
   if (id === undefined) return;
@@ -186,8 +188,8 @@ function readModel(parts: TokenizerParts) {
     checkPreTokenizer(tokenizer.pre_tokenizer);
     const vocabulary = readVocabulary(model.vocab, TOKENIZER_FILE, "model.vocab");
     const list = asArray(model.merges, TOKENIZER_FILE, "model.merges");
-    const merges = list.map((merge, rank) => readMerge(merge, TOKENIZER_FILE, `merge ${rank}`));
-    checkMerges(merges, vocabulary, TOKENIZER_FILE);
+    const pairs = list.map((merge, rank) => readMerge(merge, TOKENIZER_FILE, `merge ${rank}`));
+    const merges = resolveMerges(pairs, vocabulary, TOKENIZER_FILE);
     const normalization = readNormalization(tokenizer.normalizer);
     return { vocabulary, merges, normalization, file: TOKENIZER_FILE };
   }
@@ -195,8 +197,7 @@ function readModel(parts: TokenizerParts) {
     throw invalid("the folder", "it needs tokenizer.json, or vocab.json and merges.txt");
   }
   const vocabulary = readVocabulary(parts.vocabulary, "vocab.json", "content");
-  const merges = readMergesText(parts.merges);
-  checkMerges(merges, vocabulary, "merges.txt");
+  const merges = resolveMerges(readMergesText(parts.merges), vocabulary, "merges.txt");
   return { vocabulary, merges, normalization: "NFC" as const, file: "vocab.json" };
 }
 
@@ -233,17 +234,22 @@ function readMerge(value: unknown, file: string, where: string): [string, string
   throw invalid(file, `${where} is not two tokens: ${abbreviate(value)}`);
 }
 
-function checkMerges(
-  merges: readonly (readonly [string, string])[],
+/** Ids of the merges; every part and every result must be in the vocabulary. */
+function resolveMerges(
+  pairs: readonly [string, string][],
   vocabulary: ReadonlyMap<string, number>,
   file: string,
-): void {
-  for (const [rank, [left, right]] of merges.entries()) {
-    for (const token of [left, right, left + right]) {
-      if (vocabulary.has(token)) continue;
-      throw invalid(file, `merge ${rank} needs ${JSON.stringify(token)}, not in the vocabulary`);
-    }
-  }
+): Merge[] {
+  return pairs.map(([leftSpelling, rightSpelling], rank) => {
+    const idOf = (spelling: string): number => {
+      const id = vocabulary.get(spelling);
+      if (id !== undefined) return id;
+      const name = JSON.stringify(spelling);
+      throw invalid(file, `merge ${rank} needs ${name}, not in the vocabulary`);
+    };
+    const [left, right] = [idOf(leftSpelling), idOf(rightSpelling)];
+    return { left, right, merged: idOf(leftSpelling + rightSpelling) };
+  });
 }
 
 /** Refuses variants of BPE that would silently give other ids. */

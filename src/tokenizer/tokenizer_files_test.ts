@@ -52,7 +52,12 @@ Deno.test("readDefinition() reads merges of '#' and lines ending in CR", () => {
     "vocab.json": JSON.stringify(vocabulary),
     "merges.txt": "#version: 0.2\r\n# #\r\na b\r\n",
   }));
-  deepEqual(definition.merges, [["#", "#"], ["a", "b"]]);
+  const [hash, a, b] = ["#", "a", "b"].map((spelling) => definition.vocabulary.get(spelling));
+  const ab = definition.vocabulary.get("ab");
+  deepEqual(definition.merges, [
+    { left: hash, right: hash, merged: 300 },
+    { left: a, right: b, merged: ab },
+  ]);
 });
 
 Deno.test("readDefinition() takes added tokens out of the base vocabulary and allows holes", () => {

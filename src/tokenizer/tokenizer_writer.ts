@@ -19,9 +19,16 @@ export function writeFiles(definition: TokenizerDefinition): Record<string, stri
     normalized: normalized ?? false,
     special,
   }));
-  const mergeLines = definition.merges.map(([left, right]) => `${left} ${right}\n`);
+  const spellings = new Map([...definition.vocabulary].map(([spelling, id]) => [id, spelling]));
+  for (const { id, content } of definition.addedTokens) spellings.set(id, content);
+  const merges = definition.merges.map(({ left, right }) => {
+    return [spellings.get(left)!, spellings.get(right)!] as const;
+  });
+  const mergeLines = merges.map(([left, right]) => `${left} ${right}\n`);
   return {
-    [TOKENIZER_FILES.tokenizer]: JSON.stringify(tokenizerJson(definition, vocabulary, addedTokens)),
+    [TOKENIZER_FILES.tokenizer]: JSON.stringify(
+      tokenizerJson(definition, { vocab: vocabulary, merges, addedTokens }),
+    ),
     [TOKENIZER_FILES.vocabulary]: JSON.stringify(vocabulary),
     [TOKENIZER_FILES.merges]: `#version: 0.2\n${mergeLines.join("")}`,
     [TOKENIZER_FILES.addedTokens]: json(
@@ -31,13 +38,16 @@ export function writeFiles(definition: TokenizerDefinition): Record<string, stri
   };
 }
 
-function tokenizerJson(definition: TokenizerDefinition, vocab: unknown, addedTokens: unknown) {
+function tokenizerJson(
+  { normalization }: TokenizerDefinition,
+  { vocab, merges, addedTokens }: Record<"vocab" | "merges" | "addedTokens", unknown>,
+) {
   return {
     version: "1.0",
     truncation: null,
     padding: null,
     added_tokens: addedTokens,
-    normalizer: definition.normalization === "NFC" ? { type: "NFC" } : null,
+    normalizer: normalization === "NFC" ? { type: "NFC" } : null,
     pre_tokenizer: {
       type: "Sequence",
       pretokenizers: [
@@ -57,7 +67,7 @@ function tokenizerJson(definition: TokenizerDefinition, vocab: unknown, addedTok
       byte_fallback: false,
       ignore_merges: false,
       vocab,
-      merges: definition.merges,
+      merges,
     },
   };
 }

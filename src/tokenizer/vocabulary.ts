@@ -8,7 +8,7 @@ import { BYTE_SPELLINGS, bytesOfSpelling } from "./byte_level.ts";
 
 const EMPTY = new Uint8Array(0);
 
-/** Immutable table of tokens. The contents must be consistent (`tokenizer_files.ts` checks them). */
+/** Immutable table of tokens. The contents must be consistent: `tokenizer_files.ts` checks. */
 export class Vocabulary {
   /** Highest used id + 1. */
   readonly size: number;
