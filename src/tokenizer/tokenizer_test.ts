@@ -47,7 +47,7 @@ Deno.test("Tokenizer agrees with every golden case", async () => {
   }
 });
 
-Deno.test("load() gives the same tokenizer from tokenizer.json and from separate files", async () => {
+Deno.test("load() gives the same from tokenizer.json and from separate files", async () => {
   const whole = await Tokenizer.load(FIXTURE);
   const folder = await Deno.makeTempDir();
   try {
