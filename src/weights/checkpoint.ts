@@ -126,7 +126,7 @@ async function folderNames(folder: FileFolder): Promise<string[]> {
 }
 
 async function readText(folder: FileFolder, name: string): Promise<string | undefined> {
-  if (!(await folder.names()).includes(name)) return undefined;
+  if (!(await folderNames(folder)).includes(name)) return undefined;
   const source = await folder.open(name);
   try {
     return new TextDecoder().decode(await source.read(0, source.sizeBytes));
