@@ -1,0 +1,274 @@
+/** Cases of writeKv with attention over pages, and of segmentAttention. */
+import type { KvFormat } from "@/kernels/backend.ts";
+import { type KernelCase, pickRows, UNIT } from "./case.ts";
+import { Draw, quantizeActivations, roundF16 } from "./naive.ts";
+
+/** What a stored head row reads back as. */
+const readBack: Readonly<Record<KvFormat, (row: readonly number[]) => readonly number[]>> = {
+  f32: (row) => row,
+  f16: (row) => row.map(roundF16),
+  q8: (row) => {
+    const { codes, scale } = quantizeActivations(row);
+    return codes.map((code) => code * scale);
+  },
+};
+
+interface Attended {
+  readonly values: readonly number[];
+  readonly bound: readonly number[];
+}
+
+/** softmax(scale * q k^T) v for one head, with the error of float32 scores, exp and sums. */
+function attend(
+  query: readonly number[],
+  keys: readonly (readonly number[])[],
+  values: readonly (readonly number[])[],
+  scale: number,
+): Attended {
+  if (keys.length === 0) return { values: query.map(() => 0), bound: query.map(() => 0) };
+  const scores = keys.map((key) => scale * key.reduce((sum, k, d) => sum + k * query[d]!, 0));
+  const sizes = keys.map((key) =>
+    scale * key.reduce((sum, k, d) => sum + Math.abs(k * query[d]!), 0)
+  );
+  const scoreError = UNIT * (6 + 2 * Math.sqrt(query.length)) * Math.max(...sizes);
+  const largest = Math.max(...scores);
+  const terms = scores.map((score) => Math.exp(score - largest));
+  const total = terms.reduce((sum, term) => sum + term, 0);
+  const relative = 2 * scoreError + UNIT * (16 + 4 * Math.sqrt(keys.length));
+  const weighted = (d: number, of: (v: number) => number) =>
+    terms.reduce((sum, term, i) => sum + term / total * of(values[i]![d]!), 0);
+  return {
+    values: query.map((_, d) => weighted(d, (v) => v)),
+    bound: query.map((_, d) => relative * weighted(d, Math.abs) + 1e-42),
+  };
+}
+
+interface PagedShape {
+  readonly format: KvFormat;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headWidth: number;
+  readonly pageTokens: number;
+  /** Tokens of each sequence. */
+  readonly lengths: readonly number[];
+  /** Query rows as [sequence, length]; missing: the last token of each sequence. */
+  readonly rows?: readonly (readonly [number, number])[];
+  readonly size?: number;
+}
+
+/** Keys and values of all sequences, spread over shuffled pages of layer 1 of 2. */
+interface PagedData {
+  readonly pages: number;
+  readonly pageTable: Int32Array;
+  readonly pagesPerSequence: number;
+  readonly key: Float32Array;
+  readonly value: Float32Array;
+  readonly slot: Int32Array;
+  /** First token row of each sequence in key and value. */
+  readonly firstToken: readonly number[];
+}
+
+function drawPages(draw: Draw, shape: PagedShape): PagedData {
+  const { pageTokens, lengths, kvHeads, headWidth, size = 1 } = shape;
+  const pagesPerSequence = Math.max(1, ...lengths.map((n) => Math.ceil(n / pageTokens)));
+  const pages = lengths.length * pagesPerSequence + 2;
+  const order = draw.shuffled(pages);
+  const pageTable = Int32Array.from(order.slice(0, lengths.length * pagesPerSequence));
+  const slots = lengths.flatMap((length, sequence) =>
+    Array.from({ length }, (_, token) => {
+      const page = pageTable[sequence * pagesPerSequence + Math.floor(token / pageTokens)]!;
+      return page * pageTokens + token % pageTokens;
+    })
+  );
+  const width = kvHeads * headWidth;
+  return {
+    pages,
+    pageTable,
+    pagesPerSequence,
+    key: draw.normals(slots.length * width, size),
+    value: draw.normals(slots.length * width),
+    slot: Int32Array.from(slots),
+    firstToken: lengths.map((_, s) => lengths.slice(0, s).reduce((sum, n) => sum + n, 0)),
+  };
+}
+
+function pagedCase(shape: PagedShape, seed: number): KernelCase {
+  const { format, heads, kvHeads, headWidth, pageTokens, lengths, size = 1 } = shape;
+  const draw = new Draw(seed);
+  const data = drawPages(draw, shape);
+  const rows = shape.rows ?? lengths.map((length, sequence) => [sequence, length] as const);
+  const query = draw.normals(rows.length * heads * headWidth, size);
+  const scale = headWidth ** -0.5;
+  const kvWidth = kvHeads * headWidth;
+  const kvShape = { format, layers: 2, pages: data.pages, pageTokens, kvHeads, headWidth };
+  return {
+    op: "attention",
+    name: `${format} ${heads}/${kvHeads} heads of ${headWidth}, pages of ${pageTokens}, ` +
+      `${rows.length} rows over [${lengths}]${size === 1 ? "" : `, size ${size}`}`,
+    rows: rows.length,
+    async run(bench, picked) {
+      const cache = bench.kvCache(kvShape);
+      const { ops } = bench.backend;
+      const tokens = data.slot.length;
+      // Rubbish first (all tokens in the other order), then skipped rows, then the real values.
+      for (const slot of [data.slot.toReversed(), data.slot.map(() => -1), data.slot]) {
+        const real = slot === data.slot;
+        ops.writeKv({
+          cache,
+          layer: 1,
+          key: bench.f32(real ? data.key : data.value, [tokens, kvWidth]),
+          value: bench.f32(real ? data.value : data.key, [tokens, kvWidth]),
+          slot: bench.i32(slot, [tokens]),
+        });
+      }
+      const chosen = picked ? picked.map((row) => rows[row]!) : rows;
+      const width = heads * headWidth;
+      const out = bench.out("f32", [chosen.length, width]);
+      ops.attention({
+        query: bench.f32(pickRows(query, width, picked), [chosen.length, width]),
+        cache,
+        layer: 1,
+        rowSequence: bench.i32(chosen.map(([sequence]) => sequence), [chosen.length]),
+        rowLength: bench.i32(chosen.map(([, length]) => length), [chosen.length]),
+        pageTable: bench.i32(data.pageTable, [lengths.length, data.pagesPerSequence]),
+        heads,
+        scale,
+        out,
+      });
+      return await bench.read({ out });
+    },
+    expected: () => pagedExpectation(shape, { data, query, rows, scale }),
+  };
+}
+
+function pagedExpectation(
+  shape: PagedShape,
+  inputs: {
+    data: PagedData;
+    query: Float32Array;
+    rows: readonly (readonly [number, number])[];
+    scale: number;
+  },
+): ReturnType<KernelCase["expected"]> {
+  const { format, heads, kvHeads, headWidth } = shape;
+  const { data, query, rows, scale } = inputs;
+  const results = rows.flatMap(([sequence, length], r) =>
+    Array.from({ length: heads }, (_, head) => {
+      const kvHead = Math.floor(head * kvHeads / heads);
+      const headRows = (source: Float32Array) =>
+        Array.from({ length }, (_, token) => {
+          const from = ((data.firstToken[sequence]! + token) * kvHeads + kvHead) * headWidth;
+          return readBack[format](Array.from(source.subarray(from, from + headWidth)));
+        });
+      const from = (r * heads + head) * headWidth;
+      const queryRow = Array.from(query.subarray(from, from + headWidth));
+      return attend(queryRow, headRows(data.key), headRows(data.value), scale);
+    })
+  );
+  return {
+    out: {
+      values: results.flatMap(({ values }) => values),
+      bound: Float64Array.from(results.flatMap(({ bound }) => bound)),
+    },
+  };
+}
+
+interface SegmentShape {
+  readonly segments: number;
+  readonly segmentRows: number;
+  readonly heads: number;
+  readonly headWidth: number;
+  readonly size?: number;
+}
+
+function segmentCase(shape: SegmentShape, seed: number): KernelCase {
+  const { segments, segmentRows, heads, headWidth, size = 1 } = shape;
+  const draw = new Draw(seed);
+  const width = heads * headWidth;
+  const rows = segments * segmentRows;
+  const [query, key, value] = [size, size, 1].map((s) => draw.normals(rows * width, s)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
+  const scale = headWidth ** -0.5;
+  return {
+    op: "segmentAttention",
+    name: `${segments} x ${segmentRows} rows, ${heads} heads of ${headWidth}` +
+      (size === 1 ? "" : `, size ${size}`),
+    rows: segments,
+    async run(bench, picked) {
+      const rowCount = (picked?.length ?? segments) * segmentRows;
+      const upload = (values: Float32Array) =>
+        bench.f32(pickRows(values, segmentRows * width, picked), [rowCount, width]);
+      const out = bench.out("f32", [rowCount, width]);
+      bench.backend.ops.segmentAttention({
+        query: upload(query),
+        key: upload(key),
+        value: upload(value),
+        segmentRows,
+        heads,
+        scale,
+        out,
+      });
+      return await bench.read({ out });
+    },
+    expected() {
+      const results = Array.from({ length: rows * heads }, (_, place) => {
+        const [row, head] = [Math.floor(place / heads), place % heads];
+        const first = row - row % segmentRows;
+        const headRow = (source: Float32Array, r: number) =>
+          Array.from(source.subarray((r * heads + head) * headWidth).subarray(0, headWidth));
+        const others = Array.from({ length: segmentRows }, (_, i) => first + i);
+        const keys = others.map((r) => headRow(key, r));
+        return attend(headRow(query, row), keys, others.map((r) => headRow(value, r)), scale);
+      });
+      return {
+        out: {
+          values: results.flatMap(({ values }) => values),
+          bound: Float64Array.from(results.flatMap(({ bound }) => bound)),
+        },
+      };
+    },
+  };
+}
+
+/** Every length of one sequence: a whole prompt in one step. */
+function prompt(length: number): readonly (readonly [number, number])[] {
+  return Array.from({ length }, (_, i) => [0, i + 1] as const);
+}
+
+const pagedShapes: readonly Omit<PagedShape, "format">[] = [
+  { heads: 2, kvHeads: 1, headWidth: 8, pageTokens: 4, lengths: [3], rows: [] },
+  { heads: 1, kvHeads: 1, headWidth: 2, pageTokens: 1, lengths: [1] },
+  { heads: 2, kvHeads: 2, headWidth: 6, pageTokens: 4, lengths: [5], rows: [[0, 0], [0, 3]] },
+  { heads: 4, kvHeads: 2, headWidth: 24, pageTokens: 16, lengths: [33], rows: prompt(33) },
+  { heads: 6, kvHeads: 2, headWidth: 16, pageTokens: 16, lengths: [15, 16, 17, 1, 31, 32, 48] },
+  { heads: 8, kvHeads: 8, headWidth: 10, pageTokens: 3, lengths: [4, 9] },
+  { heads: 5, kvHeads: 1, headWidth: 64, pageTokens: 16, lengths: [40], rows: prompt(40) },
+  { heads: 4, kvHeads: 2, headWidth: 128, pageTokens: 16, lengths: [300, 7] },
+  { heads: 2, kvHeads: 1, headWidth: 32, pageTokens: 16, lengths: [50], size: 12 },
+  {
+    heads: 4,
+    kvHeads: 2,
+    headWidth: 32,
+    pageTokens: 8,
+    lengths: [20, 5, 70],
+    rows: [[2, 70], [0, 20], [0, 7], [2, 64], [1, 5], [2, 65]],
+  },
+];
+
+export const attentionCases: readonly KernelCase[] = [
+  ...(["f32", "f16", "q8"] as const).flatMap((format) =>
+    pagedShapes.map((shape, i) => pagedCase({ ...shape, format }, 600 + i))
+  ),
+  ...[
+    { segments: 0, segmentRows: 4, heads: 2, headWidth: 8 },
+    { segments: 1, segmentRows: 1, heads: 1, headWidth: 1 },
+    { segments: 3, segmentRows: 9, heads: 2, headWidth: 6 },
+    { segments: 2, segmentRows: 16, heads: 3, headWidth: 16 },
+    { segments: 2, segmentRows: 65, heads: 2, headWidth: 33 },
+    { segments: 1, segmentRows: 256, heads: 2, headWidth: 64 },
+    { segments: 2, segmentRows: 20, heads: 2, headWidth: 32, size: 12 },
+  ].map((shape, i) => segmentCase(shape, 640 + i)),
+];

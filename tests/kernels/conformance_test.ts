@@ -1,0 +1,107 @@
+/** Every case of the table on every backend. */
+import assert from "node:assert/strict";
+import { type KernelCase, type Outputs, pickRows, runCase } from "./case.ts";
+import { kernelCases } from "./cases.ts";
+import { backendEntries, fastEntries, referenceEntry } from "./backends.ts";
+import { differencesFromExact, differencesFromReference, differencesInBits } from "./comparison.ts";
+
+const ops = [...new Set(kernelCases.map(({ op }) => op))];
+
+/** Runs the cases of one op and fails with the list of those that differ. */
+async function checkOp(
+  op: string,
+  differencesOf: (kernelCase: KernelCase) => Promise<string[]>,
+): Promise<void> {
+  const failures: string[] = [];
+  for (const kernelCase of kernelCases.filter((c) => c.op === op)) {
+    const found = await differencesOf(kernelCase);
+    failures.push(...found.map((text) => `${kernelCase.name}: ${text}`));
+  }
+  assert.deepEqual(failures, [], `${op} differs`);
+}
+
+Deno.test("the case table covers every op", async () => {
+  const backend = await referenceEntry.open();
+  // writeKv has no output of its own: the attention cases read back what it stored.
+  assert.deepEqual(new Set([...ops, "writeKv"]), new Set(Object.keys(backend.ops)));
+  await backend.close();
+});
+
+Deno.test("case names are unique inside an op", () => {
+  const names = kernelCases.map(({ op, name }) => `${op} ${name}`);
+  assert.deepEqual(names.filter((name, i) => names.indexOf(name) !== i), []);
+});
+
+Deno.test("reference backend equals the formulas after one rounding", async (t) => {
+  const backend = await referenceEntry.open();
+  for (const op of ops) {
+    await t.step(
+      op,
+      () =>
+        checkOp(
+          op,
+          async (kernelCase) =>
+            differencesFromExact(await runCase(backend, kernelCase), kernelCase.expected()),
+        ),
+    );
+  }
+  assert.equal(backend.usedBytes(), 0);
+  await backend.close();
+});
+
+for (const entry of fastEntries) {
+  Deno.test(`${entry.label} backend agrees with the reference`, async (t) => {
+    const [backend, reference] = [await entry.open(), await referenceEntry.open()];
+    const before = backend.usedBytes();
+    for (const op of ops) {
+      await t.step(op, () =>
+        checkOp(op, async (kernelCase) =>
+          differencesFromReference(
+            await runCase(backend, kernelCase),
+            await runCase(reference, kernelCase),
+            kernelCase.expected(),
+          )));
+    }
+    assert.equal(backend.usedBytes(), before);
+    await backend.close();
+    await reference.close();
+  });
+}
+
+for (const entry of backendEntries) {
+  Deno.test(`${entry.label} backend computes a row alone as in a batch, bit for bit`, async (t) => {
+    const backend = await entry.open();
+    for (const op of ops) {
+      await t.step(op, () =>
+        checkOp(op, async (kernelCase) => {
+          const rows = kernelCase.rows ?? 0;
+          if (rows < 2) return [];
+          const whole = await runCase(backend, kernelCase);
+          const found: string[] = [];
+          for (const picked of selectionsOf(rows)) {
+            const alone = await runCase(backend, kernelCase, picked);
+            const names = differencesInBits(alone, rowsOfOutputs(whole, rows, picked));
+            found.push(...names.map((name) => `${name} of rows ${picked} alone`));
+          }
+          return found;
+        }));
+    }
+    await backend.close();
+  });
+}
+
+/** Selections of rows: single ones, a few out of order, all but the first in reverse. */
+function selectionsOf(rows: number): number[][] {
+  const middle = rows >> 1;
+  const reversed = Array.from({ length: rows - 1 }, (_, i) => rows - 1 - i);
+  return [[0], [rows - 1], [middle], [rows - 1, 0, middle], reversed];
+}
+
+/** The part of each output that belongs to the picked rows. */
+function rowsOfOutputs(outputs: Outputs, rows: number, picked: readonly number[]): Outputs {
+  return Object.fromEntries(
+    Object.entries(outputs).map(([name, values]) => {
+      return [name, pickRows(values, values.length / rows, picked)];
+    }),
+  );
+}
