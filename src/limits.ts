@@ -14,10 +14,24 @@ export const limits = {
   imageBytesMax: 32 * MIB,
   /** Largest decoded picture, read from its header before anything is allocated. */
   imagePixelsMax: 40_000_000,
+  /** Largest width or height: a strip one pixel wide would grow without bound when resized. */
+  imageSideMax: 65_535,
+  /** Longest animation that frames are sampled from. */
+  animationFramesMax: 10_000,
+  /** Largest side of a tile, and tiles cut from one picture. */
+  tileSizeMax: 2048,
+  tilesPerImageMax: 64,
   /** Wall time of one picture's decoding. */
   decodeTimeoutMs: 10_000,
   /** Linear memory of the codec sandbox. */
   codecMemoryBytesMax: 768 * MIB,
+  /** A codec instance that grew beyond this is replaced after the picture. */
+  codecMemoryRetainedBytesMax: 64 * MIB,
+  codecWorkersMax: 2,
+  /** Decoding jobs that wait for a codec worker before new ones get 429. */
+  codecQueueJobsMax: 1024,
+  /** Wall time of sampling the frames of one video file. */
+  videoTimeoutMs: 60_000,
   fetchTimeoutMs: 10_000,
   fetchRedirectsMax: 3,
   /** Requests waiting for a slot before new ones get 429. */
