@@ -53,6 +53,20 @@ export const limits = {
   logitBiasEntriesMax: 1024,
   /** Nesting depth of a JSON body. */
   jsonDepthMax: 64,
+  /** Values (strings, numbers, objects, …) of a JSON body, bounded before it is parsed. */
+  jsonValuesMax: 1_000_000,
+  messagesMax: 2048,
+  /** Prompts of one raw completion request. */
+  promptsPerRequestMax: 64,
+  /** Answer length when the request names none and the context leaves as much. */
+  answerTokensDefault: 4096,
+  /** Pictures of one request that are fetched and tiled at a time. */
+  imagesLoadingMax: 4,
+  tiledImageCacheBytesMax: 64 * MIB,
+  /** Silence after which a stream sends a comment. */
+  streamPingMs: 1000,
+  /** How long a stream's headers wait for an early error to get its own status code. */
+  streamHeadersMs: 150,
   safetensorsHeaderBytesMax: 100 * MIB,
   /** Token ids a tokenizer may use; several times the largest published vocabulary. */
   vocabularySizeMax: 1 << 20,
