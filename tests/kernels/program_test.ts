@@ -1,0 +1,225 @@
+/** Properties of whole recorded programs and of the backend's own contract. */
+import assert from "node:assert/strict";
+import { OperatingError } from "@/errors.ts";
+import type { Backend, Matrix, MatrixFormat } from "@/kernels/backend.ts";
+import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
+import { backendEntries } from "./backends.ts";
+import { Bench, pickRows } from "./case.ts";
+import { Draw, encodeFile } from "./naive.ts";
+
+const [WIDTH, INNER, EXPERTS, CHOICES] = [40, 24, 6, 2];
+
+interface MoeWeights {
+  readonly gate: Matrix;
+  readonly up: Matrix;
+  readonly down: Matrix;
+  readonly norm: Tensor;
+}
+
+async function drawWeights(bench: Bench, format: MatrixFormat): Promise<MoeWeights> {
+  const draw = new Draw(31);
+  const host = (experts: number, rows: number, columns: number) => ({
+    experts,
+    rows,
+    columns,
+    values: draw.normals(experts * rows * columns, 0.5),
+  });
+  return {
+    gate: await bench.matrix(host(1, EXPERTS, WIDTH), "f32"),
+    up: await bench.matrix(host(EXPERTS, INNER, WIDTH), format),
+    down: await bench.matrix(host(EXPERTS, WIDTH, INNER), format),
+    norm: bench.f32(draw.normals(WIDTH), [WIDTH]),
+  };
+}
+
+/** Records norm, routing, two expert products and the residual sum; `after` runs after each op. */
+async function moeLayers(
+  bench: Bench,
+  options: { input: Float32Array; weights: MoeWeights; after: () => Promise<void> },
+): Promise<Float32Array> {
+  const { input, weights, after } = options;
+  const rows = input.length / WIDTH;
+  const { ops } = bench.backend;
+  const pairs = rows * CHOICES;
+  const hidden = bench.f32(input, [rows, WIDTH]);
+  const normed = bench.out("f32", [rows, WIDTH]);
+  const logits = bench.out("f32", [rows, EXPERTS]);
+  const expertIndex = bench.out("i32", [rows, CHOICES]);
+  const expertWeight = bench.out("f32", [rows, CHOICES]);
+  const expertStart = bench.out("i32", [EXPERTS + 1]);
+  const groupedPair = bench.out("i32", [pairs]);
+  const pairPlace = bench.out("i32", [pairs]);
+  const inner = bench.out("f32", [pairs, INNER]);
+  const outer = bench.out("f32", [pairs, WIDTH]);
+  const { gate, up, down, norm } = weights;
+  const routed = { expertStart, groupedPair };
+  for (let layer = 0; layer < 3; layer++) {
+    const program = [
+      () => ops.rmsNorm({ input: hidden, weight: norm, epsilon: 1e-6, out: normed }),
+      () => ops.matmul({ input: normed, weight: gate, out: logits }),
+      () => ops.gateTopK({ logits, k: CHOICES, normalize: true, expertIndex, expertWeight }),
+      () => ops.groupByExpert({ expertIndex, experts: EXPERTS, pairPlace, ...routed }),
+      () =>
+        ops.expertMatmul({ input: normed, weight: up, choices: CHOICES, out: inner, ...routed }),
+      () => ops.gelu({ input: inner, out: inner }),
+      () => ops.expertMatmul({ input: inner, weight: down, out: outer, ...routed }),
+      () => ops.combineRows({ input: outer, pairPlace, expertWeight, out: normed }),
+      () => ops.add({ left: hidden, right: normed, out: hidden }),
+    ];
+    for (const record of program) {
+      record();
+      await after();
+    }
+  }
+  return await bench.backend.read(hidden) as Float32Array;
+}
+
+function runMoe(
+  backend: Backend,
+  options: { input: Float32Array; format: MatrixFormat; flushEach?: boolean },
+): Promise<Float32Array> {
+  return withBench(backend, async (bench) => {
+    const weights = await drawWeights(bench, options.format);
+    const after = options.flushEach ? () => backend.flush() : () => Promise.resolve();
+    return await moeLayers(bench, { input: options.input, weights, after });
+  });
+}
+
+async function withBench<T>(backend: Backend, use: (bench: Bench) => Promise<T>): Promise<T> {
+  const bench = new Bench(backend);
+  try {
+    return await use(bench);
+  } finally {
+    await bench.close();
+  }
+}
+
+for (const entry of backendEntries) {
+  Deno.test(`${entry.label} expert layers give a row the same bits alone and in a batch`, async () => {
+    const backend = await entry.open();
+    const rows = 37;
+    const input = new Draw(32).normals(rows * WIDTH);
+    for (const format of ["f32", "q8"] as const) {
+      const whole = await runMoe(backend, { input, format });
+      for (const picked of [[0], [36], [17, 3], [30, 8, 9, 10, 11, 12, 13, 14, 15]]) {
+        const alone = await runMoe(backend, { input: pickRows(input, WIDTH, picked), format });
+        assert.deepEqual(alone, pickRows(whole, WIDTH, picked), `${format} rows ${picked}`);
+      }
+    }
+    await backend.close();
+  });
+
+  Deno.test(`${entry.label} flush() once gives the bits of a flush after every op`, async () => {
+    const backend = await entry.open();
+    for (const rows of [1, 2, 19]) {
+      const input = new Draw(33).normals(rows * WIDTH);
+      const once = await runMoe(backend, { input, format: "f32" });
+      const each = await runMoe(backend, { input, format: "f32", flushEach: true });
+      assert.deepEqual(once, each);
+    }
+    await backend.close();
+  });
+
+  Deno.test(`${entry.label} flush() runs several programs in the order of their calls`, async () => {
+    const backend = await entry.open();
+    await withBench(backend, async (bench) => {
+      const x = bench.f32([1, 2, 3], [3]);
+      const one = bench.f32([1], [1]);
+      const flushes = Array.from({ length: 8 }, () => {
+        backend.ops.add({ left: x, right: one, out: x });
+        backend.ops.add({ left: x, right: x, out: x });
+        return backend.flush();
+      });
+      await Promise.all(flushes);
+      const expected = [1, 2, 3].map((v) => 256 * v + 510);
+      assert.deepEqual(Array.from(await backend.read(x)), expected);
+      await backend.flush();
+    });
+    await backend.close();
+  });
+
+  Deno.test(`${entry.label} allocate() gives zeros that write() and read() change and return`, async () => {
+    const backend = await entry.open();
+    await withBench(backend, async () => {
+      const samples = {
+        f32: Float32Array.of(1.5, -0, NaN, Infinity, 1e-45, -3e38),
+        i32: Int32Array.of(-1, 2147483647, -2147483648, 0, 5, 6),
+        u8: Uint8Array.of(0, 255, 128, 1, 2, 3),
+      };
+      for (const [dtype, values] of Object.entries(samples)) {
+        const tensor = backend.allocate(dtype as keyof typeof samples, [3, 2]);
+        const zeros = await backend.read(tensor);
+        assert.deepEqual(zeros, values.map(() => 0));
+        backend.write(tensor, values);
+        const copy = await backend.read(tensor);
+        assert.deepEqual(copy, values);
+        assert.deepEqual(await backend.read(sliceRows(tensor, 1, 2)), values.slice(2));
+        copy.fill(9);
+        assert.deepEqual(await backend.read(tensor), values, "read() must return a copy");
+        backend.write(sliceRows(tensor, 2, 1), values.slice(0, 2));
+        assert.deepEqual((await backend.read(tensor)).slice(4), values.slice(0, 2));
+        backend.free(tensor);
+      }
+    });
+    await backend.close();
+  });
+
+  Deno.test(`${entry.label} usedBytes() follows allocations, and reused memory is zero again`, async () => {
+    const backend = await entry.open();
+    const before = backend.usedBytes();
+    for (let round = 0; round < 20; round++) {
+      const tensor = backend.allocate("f32", [100 + round]);
+      assert.ok(backend.usedBytes() >= before + 400 + 4 * round);
+      assert.ok((await backend.read(tensor)).every((value) => value === 0));
+      backend.write(tensor, new Float32Array(100 + round).fill(7));
+      const matrix = backend.createMatrix({ format: "q8", rows: 9, columns: 33 });
+      const cache = backend.createKvCache({
+        format: "f16",
+        layers: 1,
+        pages: 2,
+        pageTokens: 4,
+        kvHeads: 1,
+        headWidth: 8,
+      });
+      for (const item of [matrix, tensor, cache]) backend.free(item);
+      assert.equal(backend.usedBytes(), before);
+    }
+    await backend.close();
+  });
+
+  Deno.test(`${entry.label} allocate() refuses what memory cannot hold`, async () => {
+    const backend = await entry.open();
+    const before = backend.usedBytes();
+    assert.throws(
+      () => backend.allocate("f32", [2 ** 42]),
+      (error) => error instanceof OperatingError && error.code === "unavailable",
+    );
+    assert.equal(backend.usedBytes(), before);
+    await backend.close();
+  });
+
+  Deno.test(`${entry.label} packRows() takes rows in any order and of any file type`, async () => {
+    const backend = await entry.open();
+    const [rows, columns] = [11, 37];
+    const values = new Draw(34).normals(rows * columns).map(Math.f16round);
+    const input = new Draw(35).normals(2 * columns);
+    for (const file of ["F32", "F16"] as const) {
+      const results: ArrayLike<number>[] = [];
+      for (const order of [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], new Draw(36).shuffled(rows)]) {
+        await withBench(backend, async (bench) => {
+          const matrix = backend.createMatrix({ format: "f32", rows, columns });
+          for (const row of order) {
+            const bytes = encodeFile(values.subarray(row * columns, (row + 1) * columns), file);
+            await backend.packRows(matrix, { firstRow: row, rowCount: 1, bytes, dtype: file });
+          }
+          const out = bench.out("f32", [2, rows]);
+          backend.ops.matmul({ input: bench.f32(input, [2, columns]), weight: matrix, out });
+          results.push(await backend.read(out));
+          backend.free(matrix);
+        });
+      }
+      assert.deepEqual(results[0], results[1]);
+    }
+    await backend.close();
+  });
+}
