@@ -42,6 +42,22 @@ export const limits = {
   stepTokensMax: 512,
   /** Picture tiles encoded in one step. */
   stepTilesMax: 4,
+  /** Prompt positions scored in one step (`promptLogprobs`): each holds a row of logits. */
+  stepScoresMax: 64,
+  /** Attention work of one step's prompt chunks: rows times the tokens that each attends to. */
+  stepAttentionMax: 4 * MIB,
+  /** Steps that a running sequence may go without a row before it is served first. */
+  starvedStepsMax: 8,
+  /** Younger sequences that may start before a waiting one that does not fit yet. */
+  overtakesMax: 16,
+  /** Failed steps in a row after which the backend counts as lost. */
+  failedStepsMax: 3,
+  /** Unread events of one request before the engine pauses it. */
+  unreadEventsMax: 256,
+  /** Time the engine computes before it lets timers and requests run. */
+  engineYieldMs: 10,
+  /** Label combinations of one metric. */
+  metricSeriesMax: 256,
   kvPageTokens: 16,
   visionCacheBytesMax: 256 * MIB,
   choicesMax: 16,
@@ -79,3 +95,4 @@ export const limits = {
 assert(limits.topLogprobsMax <= limits.candidatesMax, "top_logprobs must fit the candidates");
 assert(limits.imageBytesMax <= limits.bodyBytesMax, "a picture must fit the body");
 assert(limits.stepTokensMax >= limits.runningSequencesMax, "one token per running sequence");
+assert(limits.stepScoresMax <= limits.runningSequencesMax, "logit rows of one step");
