@@ -6,6 +6,7 @@ import type { Tensor } from "@/tensor/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Parameters } from "./parameters.ts";
 import { type Program, project } from "./program.ts";
+import type { PatchGrid } from "./vision.ts";
 
 /** LayerNorm of the adapter keeps PyTorch's default. */
 const EPSILON = 1e-5;
@@ -16,23 +17,25 @@ const EPSILON = 1e-5;
  * keeps the channel order but transposes the token grid.
  */
 export function mergeOrder(args: {
-  gridSide: number;
+  grid: PatchGrid;
   factor: number;
   order: "v1" | "v2";
   count: number;
 }): Int32Array {
-  const { gridSide, factor, order, count } = args;
-  const side = Math.floor(gridSide / factor);
-  const out = new Int32Array(count * side * side * factor * factor);
+  const { grid, factor, order, count } = args;
+  const rows = Math.floor(grid.rows / factor);
+  const columns = Math.floor(grid.columns / factor);
+  const [outer, inner] = order === "v2" ? [rows, columns] : [columns, rows];
+  const out = new Int32Array(count * rows * columns * factor * factor);
   let at = 0;
   for (let tile = 0; tile < count; tile++) {
-    for (let first = 0; first < side; first++) {
-      for (let second = 0; second < side; second++) {
+    for (let first = 0; first < outer; first++) {
+      for (let second = 0; second < inner; second++) {
         const [row, column] = order === "v2" ? [first, second] : [second, first];
         for (let dy = 0; dy < factor; dy++) {
           for (let dx = 0; dx < factor; dx++) {
-            const patch = (row * factor + dy) * gridSide + column * factor + dx;
-            out[at++] = tile * gridSide * gridSide + patch;
+            const patch = (row * factor + dy) * grid.columns + column * factor + dx;
+            out[at++] = tile * grid.rows * grid.columns + patch;
           }
         }
       }

@@ -34,6 +34,13 @@ export interface StepInput {
   readonly logitRows: Int32Array;
 }
 
+/** A whole picture at its own size. */
+export interface PictureInput {
+  readonly width: number;
+  readonly height: number;
+  readonly pixels: Uint8Array;
+}
+
 export interface LanguageModel {
   readonly backend: Backend;
   /** Rows of the embedding table: ids are below this. */
@@ -55,6 +62,13 @@ export interface LanguageModel {
    * tokens to `out` [count * tokensPerTile, hiddenWidth]. The caller flushes.
    */
   encodeTiles(tiles: Tensor, count: number, out: Tensor): void;
+
+  /**
+   * AnyRes: encodes one whole picture (u8 [height, width, 3], sides multiples of the merged patch)
+   * with interpolated positions and writes its visual tokens, row-major, to
+   * `out` [visualTokens, hiddenWidth]. Flushes by itself. Undefined unless the model allows it.
+   */
+  readonly encodePicture?: (picture: PictureInput, out: Tensor) => Promise<void>;
 
   /**
    * Records one step and returns logits [K, vocabularySize], valid until the next call. The caller

@@ -8,23 +8,40 @@ import { gatedMlp } from "./mlp.ts";
 import type { Parameters, VisionLayer } from "./parameters.ts";
 import { type Program, project } from "./program.ts";
 
-/** tiles u8 [T, S, S, 3] -> selected features [T * N, D] (new tensor). */
+/** Patches of one tile or picture. */
+export interface PatchGrid {
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/**
+ * pixels u8 [T, S, S, 3] -> selected features [T * N, D] (new tensor). A picture of any grid is
+ * passed as its patches, [N, P, P, 3] with count 1, and positions for that grid.
+ */
 export function visionFeatures(
   program: Program,
-  call: { tiles: Tensor; count: number; config: ModelConfig; parameters: Parameters["vision"] },
+  call: {
+    pixels: Tensor;
+    count: number;
+    grid: PatchGrid;
+    /** [N, D] */
+    position: Tensor;
+    config: ModelConfig;
+    parameters: Parameters["vision"];
+  },
 ): Tensor {
   const { ops, workspace } = program;
   const { config, parameters } = call;
   const { patchSize, hiddenWidth, epsilon, featureLayer } = config.vision;
-  const { tileSize, mean, deviation } = config.preprocess;
-  const patches = (tileSize / patchSize) ** 2;
+  const { mean, deviation } = config.preprocess;
+  const patches = call.grid.rows * call.grid.columns;
   const rows = call.count * patches;
   const hidden = workspace.tensor("f32", [rows, hiddenWidth]); // residual stream [T*N, D]
   const start = workspace.mark();
-  const pixels = workspace.tensor("f32", [rows, 3 * patchSize ** 2]);
-  ops.patchify({ tiles: call.tiles, patchSize, mean, deviation, out: pixels });
+  const patchRows = workspace.tensor("f32", [rows, 3 * patchSize ** 2]);
+  ops.patchify({ tiles: call.pixels, patchSize, mean, deviation, out: patchRows });
   ops.matmul({
-    input: pixels,
+    input: patchRows,
     weight: parameters.patch.weight,
     bias: parameters.patch.bias!,
     out: hidden,
@@ -32,7 +49,7 @@ export function visionFeatures(
   workspace.release(start);
   // The patch norm comes before the position is added.
   ops.rmsNorm({ input: hidden, weight: parameters.patchNorm, epsilon, out: hidden });
-  ops.add({ left: hidden, right: parameters.position, out: hidden });
+  ops.add({ left: hidden, right: call.position, out: hidden });
   program.tap?.("vision.patch", hidden);
   const last = featureLayer === "normed" ? parameters.layers.length - 1 : featureLayer;
   for (let i = 0; i <= last; i++) {

@@ -12,11 +12,12 @@ import type { StepTensors } from "./attention.ts";
 import { type ModelConfig, tokensPerTile } from "./config.ts";
 import { decode } from "./decoder.ts";
 import { type ExpertExecutor, LocalExperts } from "./experts.ts";
-import type { LanguageModel, StepInput } from "./language_model.ts";
+import type { LanguageModel, PictureInput, StepInput } from "./language_model.ts";
 import type { MoeParameters, Parameters } from "./parameters.ts";
 import type { Program, Tap } from "./program.ts";
+import { interpolatePositions } from "./positions.ts";
 import { ropeTable } from "./rope.ts";
-import { visionFeatures } from "./vision.ts";
+import { type PatchGrid, visionFeatures } from "./vision.ts";
 import { ArenaWorkspace } from "./workspace.ts";
 
 /** Bounds that size the scratch memory. */
@@ -91,10 +92,48 @@ export class VisionLanguageModel implements LanguageModel {
     const { stepTiles } = this.#bounds;
     assert(count <= stepTiles, `${count} tiles in one step, at most ${stepTiles}`);
     if (count === 0) return;
-    this.#visionWorkspace ??= ArenaWorkspace.allocate(this.backend, this.#measureVision());
+    const grid = this.#tileGrid;
+    this.#visionWorkspace ??= ArenaWorkspace.allocate(
+      this.backend,
+      this.#measureVision(stepTiles, grid),
+    );
     this.#visionWorkspace.release(0);
     const program = { ops: this.backend.ops, workspace: this.#visionWorkspace, tap: this.tap };
-    this.#recordVision(program, { tiles, count, out, order: this.#mergeOrder(count) });
+    const { position } = this.#parameters.vision;
+    const order = this.#mergeOrder(count);
+    this.#recordVision(program, { pixels: tiles, count, grid, position, order, out });
+  }
+
+  async encodePicture(picture: PictureInput, out: Tensor): Promise<void> {
+    const { backend, config } = this;
+    const { patchSize, hiddenWidth: width } = config.vision;
+    const grid = { rows: picture.height / patchSize, columns: picture.width / patchSize };
+    const factor = config.mergeFactor;
+    assert(
+      grid.rows % factor === 0 && grid.columns % factor === 0,
+      `picture ${picture.width}x${picture.height} is not a multiple of ${patchSize * factor}`,
+    );
+    const { rows: side } = this.#tileGrid;
+    const trained = await backend.read(this.#parameters.vision.position) as Float32Array;
+    const positions = interpolatePositions(trained, { side, width, ...grid });
+    const order = mergeOrder({ grid, factor, order: config.mergeOrder, count: 1 });
+    const held = {
+      pixels: backend.allocate("u8", [grid.rows * grid.columns, patchSize, patchSize, 3]),
+      position: backend.allocate("f32", [grid.rows * grid.columns, width]),
+      order: backend.allocate("i32", [order.length]),
+    };
+    const scratch = backend.allocate("u8", [this.#measureVision(1, grid)]);
+    try {
+      backend.write(held.pixels, patchPixels(picture, patchSize));
+      backend.write(held.position, positions);
+      backend.write(held.order, order);
+      const workspace = new ArenaWorkspace(scratch);
+      const program = { ops: backend.ops, workspace, tap: this.tap };
+      this.#recordVision(program, { ...held, count: 1, grid, out });
+      await backend.flush();
+    } finally {
+      for (const tensor of [...Object.values(held), scratch]) backend.free(tensor);
+    }
   }
 
   async forward(input: StepInput, cache: KvCache): Promise<Tensor> {
@@ -153,11 +192,16 @@ export class VisionLanguageModel implements LanguageModel {
     return view;
   }
 
+  get #tileGrid(): PatchGrid {
+    const side = this.tileSize / this.config.vision.patchSize;
+    return { rows: side, columns: side };
+  }
+
   #mergeOrder(count: number): Tensor {
     let order = this.#mergeOrders.get(count);
     if (order === undefined) {
       const values = mergeOrder({
-        gridSide: this.tileSize / this.config.vision.patchSize,
+        grid: this.#tileGrid,
         factor: this.config.mergeFactor,
         order: this.config.mergeOrder,
         count,
@@ -171,28 +215,35 @@ export class VisionLanguageModel implements LanguageModel {
 
   #recordVision(
     program: Program,
-    call: { tiles: Tensor; count: number; out: Tensor; order: Tensor },
+    call: {
+      pixels: Tensor;
+      count: number;
+      grid: PatchGrid;
+      position: Tensor;
+      order: Tensor;
+      out: Tensor;
+    },
   ): void {
     const { config } = this;
-    const features = visionFeatures(program, {
-      tiles: call.tiles,
-      count: call.count,
-      config,
-      parameters: this.#parameters.vision,
-    });
-    const parameters = this.#parameters.adapter;
-    adapt(program, { features, order: call.order, config, parameters, out: call.out });
+    const parameters = this.#parameters;
+    const features = visionFeatures(program, { ...call, config, parameters: parameters.vision });
+    const { order, out } = call;
+    adapt(program, { features, order, config, parameters: parameters.adapter, out });
   }
 
-  #measureVision(): number {
+  #measureVision(count: number, grid: PatchGrid): number {
     const workspace = new ArenaWorkspace(undefined);
-    const count = this.#bounds.stepTiles;
-    const patches = (this.tileSize / this.config.vision.patchSize) ** 2;
-    const tiles = fakeTensor("u8", [count, this.tileSize, this.tileSize, 3]);
-    const out = fakeTensor("f32", [count * this.tokensPerTile, this.hiddenWidth]);
-    const order = fakeTensor("i32", [count * patches]);
-    const program = { ops: measuringOps, workspace, tap: undefined };
-    this.#recordVision(program, { tiles, count, out, order });
+    const { patchSize } = this.config.vision;
+    const patches = count * grid.rows * grid.columns;
+    const tokens = patches / this.config.mergeFactor ** 2;
+    this.#recordVision({ ops: measuringOps, workspace, tap: undefined }, {
+      pixels: fakeTensor("u8", [patches, patchSize, patchSize, 3]),
+      count,
+      grid,
+      position: this.#parameters.vision.position,
+      order: fakeTensor("i32", [patches]),
+      out: fakeTensor("f32", [tokens, this.hiddenWidth]),
+    });
     return workspace.peakBytes;
   }
 
@@ -224,6 +275,24 @@ const noStorage = { sizeBytes: 0 };
 
 function fakeTensor(dtype: Tensor["dtype"], shape: readonly number[]): Tensor {
   return { dtype, shape, storage: noStorage, byteOffset: 0 };
+}
+
+/** [H, W, 3] -> [N, P, P, 3]: every patch as a picture of its own, row-major. */
+function patchPixels(picture: PictureInput, patchSize: number): Uint8Array {
+  const { width, height, pixels } = picture;
+  const out = new Uint8Array(pixels.length);
+  const lineBytes = patchSize * 3;
+  let at = 0;
+  for (let top = 0; top < height; top += patchSize) {
+    for (let left = 0; left < width; left += patchSize) {
+      for (let y = 0; y < patchSize; y++) {
+        const start = ((top + y) * width + left) * 3;
+        out.set(pixels.subarray(start, start + lineBytes), at);
+        at += lineBytes;
+      }
+    }
+  }
+  return out;
 }
 
 function sparseLayers(parameters: Parameters): Map<number, MoeParameters> {
