@@ -66,7 +66,7 @@ export interface LanguageModel {
   /**
    * AnyRes: encodes one whole picture (u8 [height, width, 3], sides multiples of the merged patch)
    * with interpolated positions and writes its visual tokens, row-major, to
-   * `out` [visualTokens, hiddenWidth]. Flushes by itself. Undefined unless the model allows it.
+   * `out` [visualTokens, hiddenWidth]. Flushes by itself.
    */
   readonly encodePicture?: (picture: PictureInput, out: Tensor) => Promise<void>;
 

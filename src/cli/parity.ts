@@ -1,0 +1,94 @@
+/** `parity`: this build against a folder of golden fixtures; fails on any miss. */
+import { basename } from "node:path";
+import { openBackend } from "@/kernels/open.ts";
+import { inlineCodec } from "@/media/codec.ts";
+import type { Flags } from "./flags.ts";
+import { decodeParity, resizeParity, tilingParity, tokenizerParity } from "./parity_cases.ts";
+import { findFixtures, type Fixture } from "./parity_fixtures.ts";
+import { httpParity } from "./parity_http.ts";
+import { modelParity } from "./parity_model.ts";
+import { promptParity } from "./parity_prompt.ts";
+import { failed, type ParityRow, parityTable, skippedRow } from "./parity_report.ts";
+import { printError, printLine } from "./terminal.ts";
+
+const committedFixtures = new URL("../../tests/fixtures/model", import.meta.url).pathname;
+
+type BackendName = "wasm" | "reference";
+
+/** Which backends a run covers: both, unless one is named. */
+function backendNames(flags: Flags): readonly BackendName[] {
+  const name = flags.string("backend");
+  return name === "wasm" || name === "reference" ? [name] : ["reference", "wasm"];
+}
+
+async function modelRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
+  const rows: ParityRow[] = [];
+  for (const name of backendNames(flags)) {
+    const threads = flags.number("threads");
+    const backend = await openBackend({ name, ...(threads && { threads }) });
+    try {
+      rows.push(...await modelParity(fixture, backend));
+    } finally {
+      await backend.close();
+    }
+    rows.push(...await httpParity(fixture, name));
+  }
+  return rows;
+}
+
+async function decodeRows(fixture: Fixture): Promise<ParityRow[]> {
+  const codec = inlineCodec();
+  try {
+    return await decodeParity(fixture, codec);
+  } finally {
+    codec.close();
+  }
+}
+
+/** All rows of one fixture. */
+export async function fixtureParity(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
+  switch (fixture.kind) {
+    case "model":
+      return await modelRows(fixture, flags);
+    case "tokenizer":
+      return await tokenizerParity(fixture);
+    case "prompt":
+      return await promptParity(fixture);
+    case "preprocess":
+      return await tilingParity(fixture);
+    case "resize":
+      return await resizeParity(fixture);
+    case "decode":
+      return await decodeRows(fixture);
+    case "training":
+      return [skippedRow(fixture.name, "training", "the trainer is not built yet")];
+    case "data":
+      return [skippedRow(fixture.name, "data", "this part is not built yet")];
+  }
+}
+
+export async function parity(flags: Flags): Promise<number> {
+  const root = flags.string("fixtures") ?? committedFixtures;
+  const only = flags.string("only")?.split(",") ?? [];
+  const fixtures = (await findFixtures(root)).filter((fixture) =>
+    only.length === 0 || only.some((name) => `${basename(root)}/${fixture.name}`.includes(name))
+  );
+  if (fixtures.length === 0) {
+    printError(`No fixtures found in ${root}${only.length ? ` for ${only.join(", ")}` : ""}`);
+    return 1;
+  }
+  const rows: ParityRow[] = [];
+  for (const fixture of fixtures) {
+    try {
+      rows.push(...await fixtureParity(fixture, flags));
+    } catch (error) {
+      const note = error instanceof Error ? error.message : String(error);
+      rows.push({ ...skippedRow(fixture.name, fixture.kind, note), skipped: false, failures: 1 });
+    }
+  }
+  printLine(parityTable(rows));
+  const failures = rows.filter(failed).length;
+  const skipped = rows.filter((row) => row.skipped).length;
+  printLine(`\n${rows.length - failures - skipped} ok, ${failures} failed, ${skipped} skipped`);
+  return failures === 0 ? 0 : 1;
+}
