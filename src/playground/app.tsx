@@ -1,0 +1,27 @@
+/**
+ * Entry of the bundle: makes the conversation from what the browser offers (network, clock, session
+ * storage) and mounts the page. The only file that touches those globals on its own.
+ */
+import { render } from "hono/jsx/dom";
+import { Conversation } from "./conversation.ts";
+import { Page } from "./page.tsx";
+
+const keyName = "flotilla-api-key";
+
+const conversation = new Conversation({
+  fetch: (input, init) => fetch(input, init),
+  nowMs: () => performance.now(),
+  apiKey: sessionStorage.getItem(keyName) ?? "",
+});
+
+/** The key lives as long as the tab, never longer. */
+function rememberKey(key: string): void {
+  if (key === "") sessionStorage.removeItem(keyName);
+  else sessionStorage.setItem(keyName, key);
+}
+
+const root = document.getElementById("root");
+if (root !== null) {
+  render(<Page conversation={conversation} rememberKey={rememberKey} />, root);
+  conversation.connect();
+}

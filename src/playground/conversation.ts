@@ -1,0 +1,308 @@
+/**
+ * State of the page and everything a visitor can do to it. One immutable state object per change,
+ * so views compare by identity. Knows the API through `client.ts`; draws nothing.
+ */
+import {
+  chatBody,
+  chatMessages,
+  defaultSettings,
+  type Exchange,
+  type Settings,
+} from "./chat_request.ts";
+import {
+  ApiError,
+  type ChatEvent,
+  type Connection,
+  listModels,
+  pictureGrids,
+  streamChat,
+  type Usage,
+} from "./client.ts";
+import type { Picture, TileGrid } from "./picture.ts";
+
+export type TurnState = "waiting" | "streaming" | "done" | "stopped" | "failed";
+
+/** A question, its pictures and the answer as far as it came. */
+export interface Turn extends Exchange {
+  readonly id: number;
+  readonly state: TurnState;
+  readonly thinking: string;
+  readonly progress: { readonly processed: number; readonly total: number } | undefined;
+  /** Text and thinking deltas so far: about one per token while streaming. */
+  readonly deltaCount: number;
+  readonly firstTokenMs: number | undefined;
+  readonly elapsedMs: number;
+  readonly usage: Usage | undefined;
+  readonly finishReason: string | undefined;
+  readonly error: string | undefined;
+}
+
+export interface PageState {
+  readonly models: readonly string[];
+  readonly model: string;
+  /** "locked": the server wants an API key. */
+  readonly server: "connecting" | "ready" | "locked" | "offline";
+  readonly settings: Settings;
+  readonly apiKey: string;
+  readonly draft: readonly Picture[];
+  readonly turns: readonly Turn[];
+  /** By picture id; missing until the server told it. */
+  readonly grids: ReadonlyMap<number, TileGrid>;
+  /** A passing message about the draft or the server. */
+  readonly notice: string | undefined;
+  /** Body of the last request, for the curl command. */
+  readonly lastBody: Readonly<Record<string, unknown>> | undefined;
+}
+
+export interface ConversationOptions {
+  readonly fetch: typeof fetch;
+  /** Monotonic milliseconds. */
+  readonly nowMs: () => number;
+  readonly apiKey?: string;
+}
+
+/** Pictures of one question; the server's own bound is per request. */
+export const draftPicturesMax = 16;
+
+export class Conversation {
+  readonly #fetch: typeof fetch;
+  readonly #nowMs: () => number;
+  readonly #listeners = new Set<() => void>();
+  #state: PageState;
+  #running: AbortController | undefined;
+  #gridding: AbortController | undefined;
+  #lastId = 0;
+
+  constructor(options: ConversationOptions) {
+    this.#fetch = options.fetch;
+    this.#nowMs = options.nowMs;
+    this.#state = {
+      models: [],
+      model: "",
+      server: "connecting",
+      settings: defaultSettings,
+      apiKey: options.apiKey ?? "",
+      draft: [],
+      turns: [],
+      grids: new Map(),
+      notice: undefined,
+      lastBody: undefined,
+    };
+  }
+
+  readonly state = (): PageState => this.#state;
+
+  readonly subscribe = (listener: () => void): () => void => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Numbers turns and pictures, unique in this page. */
+  nextId(): number {
+    return ++this.#lastId;
+  }
+
+  get busy(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** Asks the server for its models; tells what is wrong when it cannot. */
+  async connect(): Promise<void> {
+    this.#set({ server: "connecting", notice: undefined });
+    try {
+      const models = await listModels(this.#connection());
+      const kept = models.includes(this.#state.model) ? this.#state.model : models[0] ?? "";
+      this.#set({ models, model: kept, server: "ready" });
+    } catch (error) {
+      const locked = error instanceof ApiError && error.status === 401;
+      const notice = locked ? "This server asks for an API key" : message(error);
+      this.#set({ server: locked ? "locked" : "offline", notice });
+    }
+  }
+
+  setModel(model: string): void {
+    this.#set({ model, grids: new Map() });
+    this.#measure();
+  }
+
+  setSettings(change: Partial<Settings>): void {
+    this.#set({ settings: { ...this.#state.settings, ...change } });
+  }
+
+  setApiKey(apiKey: string): void {
+    this.#set({ apiKey });
+  }
+
+  setNotice(notice: string | undefined): void {
+    this.#set({ notice });
+  }
+
+  addPictures(pictures: readonly Picture[]): void {
+    const draft = [...this.#state.draft, ...pictures].slice(0, draftPicturesMax);
+    const dropped = this.#state.draft.length + pictures.length - draft.length;
+    const notice = dropped > 0
+      ? `At most ${draftPicturesMax} pictures fit one question`
+      : undefined;
+    this.#set({ draft, notice });
+    this.#measure();
+  }
+
+  removePicture(id: number): void {
+    this.#set({ draft: this.#state.draft.filter((picture) => picture.id !== id) });
+  }
+
+  /** Ends the running answer; what came so far stays. */
+  stop(): void {
+    this.#running?.abort();
+  }
+
+  /** Forgets the conversation and the draft. */
+  clear(): void {
+    this.stop();
+    this.#gridding?.abort();
+    this.#set({ turns: [], draft: [], grids: new Map(), notice: undefined, lastBody: undefined });
+  }
+
+  /** Sends the draft with `question`; resolves when the answer ended, however it ended. */
+  async send(question: string): Promise<void> {
+    if (this.busy || (question === "" && this.#state.draft.length === 0)) return;
+    const turn = freshTurn(this.nextId(), question, this.#state.draft);
+    this.#set({ turns: [...this.#state.turns, turn], draft: [], notice: undefined });
+    await this.#run(turn);
+  }
+
+  /** Asks the last question again, with the present settings. */
+  async retry(): Promise<void> {
+    const last = this.#state.turns.at(-1);
+    if (this.busy || last === undefined) return;
+    const turn = freshTurn(last.id, last.question, last.pictures);
+    this.#set({ turns: [...this.#state.turns.slice(0, -1), turn], notice: undefined });
+    await this.#run(turn);
+  }
+
+  async #run(turn: Turn): Promise<void> {
+    const controller = new AbortController();
+    this.#running = controller;
+    const { model, settings } = this.#state;
+    // An unanswered question in the middle would put two user turns in a row.
+    const past = this.#state.turns.filter((other) => other.id !== turn.id && other.answer !== "");
+    const body = chatBody(model, chatMessages([...past, turn], settings.system), settings);
+    this.#set({ lastBody: body });
+    const startMs = this.#nowMs();
+    const change = (patch: Partial<Turn>) =>
+      this.#patchTurn(turn.id, { ...patch, elapsedMs: this.#nowMs() - startMs });
+    try {
+      for await (const event of streamChat(this.#connection(), body, controller.signal)) {
+        const now = this.#state.turns.find((other) => other.id === turn.id);
+        if (now !== undefined) change(applyEvent(now, event, this.#nowMs() - startMs));
+      }
+      change({ state: "done" });
+    } catch (error) {
+      if (controller.signal.aborted) change({ state: "stopped" });
+      else change({ state: "failed", error: message(error) });
+      if (error instanceof ApiError && error.status === 401) this.#set({ server: "locked" });
+    } finally {
+      // Views read `busy`, so it changes before the last notification.
+      this.#running = undefined;
+      this.#set({});
+    }
+  }
+
+  /** Asks how the draft's pictures are cut. Only an ornament: failure leaves pictures plain. */
+  async #measure(): Promise<void> {
+    this.#gridding?.abort();
+    const pictures = this.#state.draft.filter((picture) => !this.#state.grids.has(picture.id));
+    if (pictures.length === 0) return;
+    const controller = new AbortController();
+    this.#gridding = controller;
+    const { model } = this.#state;
+    const messages = chatMessages([{ question: "", pictures, answer: "" }], "");
+    try {
+      const request = model === "" ? { messages } : { model, messages };
+      const found = await pictureGrids(this.#connection(), request, controller.signal);
+      if (controller.signal.aborted) return;
+      const grids = new Map(this.#state.grids);
+      pictures.forEach((picture, index) => {
+        const grid = found[index];
+        if (grid !== undefined) grids.set(picture.id, grid);
+      });
+      this.#set({ grids });
+    } catch (error) {
+      if (!controller.signal.aborted) this.#set({ notice: message(error) });
+    }
+  }
+
+  #connection(): Connection {
+    return { apiKey: this.#state.apiKey, fetch: this.#fetch };
+  }
+
+  #patchTurn(id: number, patch: Partial<Turn>): void {
+    const turns = this.#state.turns.map((turn) => turn.id === id ? { ...turn, ...patch } : turn);
+    this.#set({ turns });
+  }
+
+  #set(patch: Partial<PageState>): void {
+    this.#state = { ...this.#state, ...patch };
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+/** Speed of an answer in tokens per second after the first token; undefined below two tokens. */
+export function tokensPerSecond(turn: Turn): number | undefined {
+  const tokens = turn.usage?.completionTokens ?? turn.deltaCount;
+  if (turn.firstTokenMs === undefined || tokens < 2) return undefined;
+  const seconds = (turn.elapsedMs - turn.firstTokenMs) / 1000;
+  return seconds > 0 ? (tokens - 1) / seconds : undefined;
+}
+
+function freshTurn(id: number, question: string, pictures: readonly Picture[]): Turn {
+  return {
+    id,
+    question,
+    pictures,
+    answer: "",
+    thinking: "",
+    state: "waiting",
+    progress: undefined,
+    deltaCount: 0,
+    firstTokenMs: undefined,
+    elapsedMs: 0,
+    usage: undefined,
+    finishReason: undefined,
+    error: undefined,
+  };
+}
+
+function applyEvent(turn: Turn, event: ChatEvent, elapsedMs: number): Partial<Turn> {
+  switch (event.type) {
+    case "progress":
+      return { progress: { processed: event.processed, total: event.total } };
+    case "usage":
+      return { usage: event.usage };
+    case "finish":
+      return { finishReason: event.reason };
+    case "text":
+    case "thinking": {
+      const added = event.type === "text"
+        ? { answer: turn.answer + event.text }
+        : { thinking: turn.thinking + event.text };
+      return {
+        ...added,
+        state: "streaming",
+        deltaCount: turn.deltaCount + 1,
+        firstTokenMs: turn.firstTokenMs ?? elapsedMs,
+      };
+    }
+  }
+}
+
+function message(error: unknown): string {
+  if (error instanceof ApiError) {
+    const where = error.field === undefined ? "" : ` (${error.field})`;
+    const retry = error.retryAfterSeconds === undefined
+      ? ""
+      : `. Try again in ${error.retryAfterSeconds} s`;
+    return error.message + where + retry;
+  }
+  return error instanceof Error ? error.message : String(error);
+}
