@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { sha256Hex, sourceHash } from "./source_hash.ts";
 import { limits } from "../src/limits.ts";
 
+const rootFolder = fileURLToPath(new URL("..", import.meta.url));
 const crateFolder = fileURLToPath(new URL("./codec", import.meta.url));
 const outFolder = fileURLToPath(new URL("../wasm/codec", import.meta.url));
 const targetFolder = fileURLToPath(new URL("./target/codec", import.meta.url));
@@ -43,7 +44,7 @@ async function run(command: string, args: string[], env: Record<string, string> 
   const process = new Deno.Command(command, {
     args,
     env,
-    cwd: crateFolder,
+    cwd: rootFolder, // not kernels-rs: its cargo configuration is for threaded modules
     stdout: "piped",
     stderr: "inherit",
   });
@@ -58,6 +59,7 @@ async function build(): Promise<void> {
   const linker = Deno.env.get("WASM_LD") ?? "wasm-ld";
   await run(cargo, [
     "build",
+    `--manifest-path=${join(crateFolder, "Cargo.toml")}`,
     "--release",
     "--locked",
     "--target=wasm32-unknown-unknown",

@@ -212,11 +212,9 @@ export class Picture {
         if (this.__wbg_inst !== undefined && this.__wbg_inst !== __wbg_instance_id) {
             throw new Error('Invalid stale object from previous Wasm instance');
         }
-        const val1 = +orientation;
-        const ptr = this.__destroy_into_raw();
         let ret;
         __wbg_call_guard();
-        ret = wasm.picture_orient(ptr, val1);
+        ret = wasm.picture_orient(this.__wbg_ptr, orientation);
         return Picture.__wrap(ret);
     }
     /**

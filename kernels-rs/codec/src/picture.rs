@@ -68,12 +68,12 @@ impl Picture {
     }
 
     /// Turns the picture upright given its EXIF orientation (1..=8).
-    pub fn orient(self, orientation: u8) -> Picture {
+    pub fn orient(&self, orientation: u8) -> Picture {
         let (width, height) = (self.width as usize, self.height as usize);
         let transposed = (5..=8).contains(&orientation);
         let (out_width, out_height) = if transposed { (height, width) } else { (width, height) };
         if !(2..=8).contains(&orientation) {
-            return self;
+            return self.clone();
         }
         let mut out = vec![0u8; self.rgb.len()];
         for (y, row) in out.chunks_exact_mut(out_width * 3).enumerate() {

@@ -54,8 +54,10 @@ impl Kernel {
             }
             for (fixed, weight) in weights.iter_mut().zip(&exact[..count]) {
                 let normal = if total != 0.0 { weight / total } else { *weight };
-                // Rounds half away from zero: f64::round does exactly that.
-                *fixed = (normal * f64::from(1u32 << PRECISION_BITS)).round() as i32;
+                // Half away from zero by adding 0.5 and truncating, as Pillow does: f64::round
+                // differs in the last place below one half.
+                let scaled = normal * f64::from(1u32 << PRECISION_BITS);
+                *fixed = (scaled + 0.5f64.copysign(scaled)) as i32;
             }
             kernel.starts.push(start);
             kernel.counts.push(count);
