@@ -59,6 +59,15 @@ export const limits = {
   /** Label combinations of one metric. */
   metricSeriesMax: 256,
   kvPageTokens: 16,
+  /** Widest attention head: a kernel keeps its running outputs on the stack. */
+  headWidthMax: 256,
+  /** Most experts that one row chooses, sorted on a kernel's stack. */
+  expertChoicesMax: 64,
+  kernelThreadsMax: 64,
+  /** Pages of 64 KiB of one kernel memory: all that 32-bit addresses reach. */
+  kernelMemoryPagesMax: 65_536,
+  /** File bytes on their way into a packed matrix. */
+  packStagingBytesMax: 32 * MIB,
   visionCacheBytesMax: 256 * MIB,
   choicesMax: 16,
   stopStringsMax: 16,
