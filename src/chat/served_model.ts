@@ -50,6 +50,8 @@ export interface ServedModel {
   readonly msac: boolean;
   /** Whether a tile of the whole picture follows the crops. */
   readonly thumbnail: boolean;
+  /** Whether pictures are turned upright by their EXIF orientation. */
+  readonly uprightPictures: boolean;
   /** Prompt and answer together, in tokens. */
   readonly contextTokens: number;
   /** Ids below this exist in the tokenizer; prompts and `logit_bias` may use only these. */

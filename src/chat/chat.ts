@@ -1,0 +1,112 @@
+/**
+ * A conversation -> an answer: loads the pictures, builds the prompt, asks the engine. The entry
+ * point for the API and for evaluation; knows no HTTP.
+ */
+import type { PromptTile } from "@/engine/request.ts";
+import { OperatingError } from "@/errors.ts";
+import type { TiledImage } from "@/media/tiling.ts";
+import { type AnswerEvent, type AnswerOptions, startAnswer } from "./answer.ts";
+import type { PictureDesk } from "./images.ts";
+import { listPictures, type Message, type PictureReference, type Thinking } from "./message.ts";
+import { encodePrompt, type PictureSpan } from "./prompt.ts";
+import type { ServedModel } from "./served_model.ts";
+import { renderChat } from "./template.ts";
+
+/** What a chat's prompt is made of. */
+export interface Conversation {
+  readonly messages: readonly Message[];
+  readonly thinking: Thinking;
+  /** Tiles per picture; undefined = the model's own bound. */
+  readonly tilesMax: number | undefined;
+}
+
+export interface ChatRequest {
+  readonly id: string;
+  readonly conversation: Conversation;
+  readonly options: AnswerOptions;
+}
+
+/** One picture of a prompt: where it came from, its tiles and its place. */
+export interface PromptPicture {
+  readonly reference: PictureReference;
+  readonly image: TiledImage;
+  readonly span: PictureSpan;
+}
+
+export interface ChatPrompt {
+  readonly ids: readonly number[];
+  readonly pictures: readonly PromptPicture[];
+}
+
+export interface ChatContext {
+  readonly model: ServedModel;
+  readonly desk: PictureDesk;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Loads the pictures and encodes the prompt; no inference. Throws OperatingError naming the field
+ * of a picture that cannot be used.
+ */
+export async function prepareChat(
+  { messages, thinking, tilesMax }: Conversation,
+  { model, desk, signal }: ChatContext,
+): Promise<ChatPrompt> {
+  if (thinking.enabled && !model.thinking) {
+    const message = `Cannot think: model ${model.id} was not trained for it`;
+    throw new OperatingError("invalid_request", message, { field: "thinking" });
+  }
+  const references = listPictures(messages, tilesMax);
+  const images = await desk.loadPictures(references, { model, signal });
+  const { tokenizer, promptTokens, tokensPerTile, grammar } = model;
+  const { ids, spans } = encodePrompt(renderChat(messages, { grammar, thinking }), {
+    tokenizer,
+    promptTokens,
+    tokensPerTile,
+    tileCounts: images.map((image) => image.tileCount),
+  });
+  const pictures = references.map((reference, index) => ({
+    reference,
+    image: images[index]!,
+    span: spans[index]!,
+  }));
+  return { ids, pictures };
+}
+
+/** Submits a prepared prompt; throws and yields as `startAnswer`. */
+export function startChat(
+  { id, options }: Pick<ChatRequest, "id" | "options">,
+  { prompt, model, signal }: { prompt: ChatPrompt; model: ServedModel; signal: AbortSignal },
+): AsyncGenerator<AnswerEvent> {
+  const request = {
+    id,
+    promptIds: prompt.ids,
+    tiles: prompt.pictures.flatMap((picture) => promptTiles(picture, model)),
+    options,
+    splitReasoning: true,
+    promptLogprobs: false,
+    field: "messages",
+  };
+  return startAnswer(request, { model, signal });
+}
+
+/** Answers a conversation: prepares and submits on the first pull, then yields the events. */
+export async function* complete(
+  request: ChatRequest,
+  context: ChatContext,
+): AsyncGenerator<AnswerEvent> {
+  const prompt = await prepareChat(request.conversation, context);
+  yield* startChat(request, { prompt, ...context });
+}
+
+function promptTiles(
+  { image, span }: PromptPicture,
+  { tokensPerTile }: ServedModel,
+): PromptTile[] {
+  const tileBytes = image.tileSize * image.tileSize * 3;
+  return Array.from({ length: image.tileCount }, (_, index) => ({
+    hash: image.tileHashes[index]!,
+    pixels: image.tiles.subarray(index * tileBytes, (index + 1) * tileBytes),
+    start: span.start + index * tokensPerTile,
+  }));
+}

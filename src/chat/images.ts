@@ -1,0 +1,187 @@
+/**
+ * The pictures of a request: loaded, hashed, cut into tiles and kept in a small cache. Owns the
+ * bounds on how much of this happens at a time. Loading, decoding and tiling are `media/`.
+ */
+import { OperatingError } from "@/errors.ts";
+import { limits } from "@/limits.ts";
+import type { TiledImage, TileRequest } from "@/media/tiling.ts";
+import type { PictureReference } from "./message.ts";
+import type { ServedModel } from "./served_model.ts";
+
+/** Bytes of a picture by URL (`MediaLoader`). Throws OperatingError naming `field`. */
+export interface PictureLoader {
+  load(url: string, options: { signal: AbortSignal; field: string }): Promise<Uint8Array>;
+}
+
+/** Decodes and cuts encoded pictures (`Codec`). Throws OperatingError `invalid_media`. */
+export interface PictureTiler {
+  prepareTiles(
+    bytes: Uint8Array,
+    request: TileRequest,
+    options: { signal: AbortSignal },
+  ): Promise<TiledImage>;
+}
+
+/** What `loadPictures` needs of the model. */
+export type PictureSettings = Pick<
+  ServedModel,
+  | "tileSize"
+  | "tokensPerTile"
+  | "tilesMax"
+  | "msac"
+  | "thumbnail"
+  | "uprightPictures"
+  | "contextTokens"
+>;
+
+/** Tiled pictures by content and way of tiling; forgets the least recently used ones. */
+export class TiledImageCache {
+  readonly #images = new Map<string, TiledImage>();
+  readonly #sizeBytesMax: number;
+  #sizeBytes = 0;
+
+  constructor(sizeBytesMax: number = limits.tiledImageCacheBytesMax) {
+    this.#sizeBytesMax = sizeBytesMax;
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  get(key: string): TiledImage | undefined {
+    const image = this.#images.get(key);
+    if (image === undefined) return undefined;
+    this.#images.delete(key);
+    this.#images.set(key, image);
+    return image;
+  }
+
+  set(key: string, image: TiledImage): void {
+    if (image.tiles.byteLength > this.#sizeBytesMax) return;
+    this.#forget(key);
+    this.#images.set(key, image);
+    this.#sizeBytes += image.tiles.byteLength;
+    for (const oldest of this.#images.keys()) {
+      if (this.#sizeBytes <= this.#sizeBytesMax) break;
+      this.#forget(oldest);
+    }
+  }
+
+  #forget(key: string): void {
+    const image = this.#images.get(key);
+    if (image === undefined) return;
+    this.#images.delete(key);
+    this.#sizeBytes -= image.tiles.byteLength;
+  }
+}
+
+/** Loads and tiles pictures for one or more models. */
+export class PictureDesk {
+  readonly #loader: PictureLoader;
+  readonly #tiler: PictureTiler;
+  readonly #cache: TiledImageCache;
+
+  constructor(options: {
+    loader: PictureLoader;
+    tiler: PictureTiler;
+    cache?: TiledImageCache;
+  }) {
+    this.#loader = options.loader;
+    this.#tiler = options.tiler;
+    this.#cache = options.cache ?? new TiledImageCache();
+  }
+
+  /**
+   * Tiles of all pictures, in their order, a few pictures at a time. The first failure or `signal`
+   * ends the work on the others. Throws OperatingError naming the picture's field, and
+   * `context_length_exceeded` as soon as the visual tokens alone do not fit.
+   */
+  async loadPictures(
+    pictures: readonly PictureReference[],
+    { model, signal }: { model: PictureSettings; signal: AbortSignal },
+  ): Promise<TiledImage[]> {
+    const failed = new AbortController();
+    const anySignal = AbortSignal.any([signal, failed.signal]);
+    const images = new Array<TiledImage>(pictures.length);
+    const queue = pictures.entries();
+    let visualTokens = 0;
+    const work = async () => {
+      // All workers share the one iterator, so each picture is taken once.
+      for (const [index, picture] of queue) {
+        anySignal.throwIfAborted();
+        const image = await this.#loadPicture(picture, { model, signal: anySignal });
+        images[index] = image;
+        visualTokens += image.tileCount * model.tokensPerTile;
+        if (visualTokens >= model.contextTokens) throw tooManyTiles(visualTokens, model, picture);
+      }
+    };
+    const workerCount = Math.min(limits.imagesLoadingMax, pictures.length);
+    const results = await Promise.allSettled(
+      Array.from({ length: workerCount }, async () => {
+        try {
+          await work();
+        } catch (error) {
+          // Only the first reason counts; what it aborts in the other workers is an echo.
+          failed.abort(error);
+          throw error;
+        }
+      }),
+    );
+    signal.throwIfAborted();
+    if (results.some((result) => result.status === "rejected")) throw failed.signal.reason;
+    return images;
+  }
+
+  async #loadPicture(
+    { url, field, tilesMax }: PictureReference,
+    { model, signal }: { model: PictureSettings; signal: AbortSignal },
+  ): Promise<TiledImage> {
+    const bytes = await this.#loader.load(url, { signal, field });
+    const request = tileRequest(model, tilesMax);
+    const key = `${await contentHash(bytes)} ${JSON.stringify(request)}`;
+    const cached = this.#cache.get(key);
+    if (cached !== undefined) return cached;
+    signal.throwIfAborted();
+    try {
+      const image = await this.#tiler.prepareTiles(bytes, request, { signal });
+      this.#cache.set(key, image);
+      return image;
+    } catch (error) {
+      throw nameField(error, field);
+    }
+  }
+}
+
+function tileRequest(model: PictureSettings, tilesMax: number | undefined): TileRequest {
+  const { tileSize, thumbnail, msac } = model;
+  const applyOrientation = model.uprightPictures;
+  if (tilesMax === 1) {
+    return { tileSize, maxTiles: 1, thumbnail: false, applyOrientation, singleTile: true };
+  }
+  return { tileSize, maxTiles: tilesMax ?? model.tilesMax, thumbnail, msac, applyOrientation };
+}
+
+async function contentHash(bytes: Uint8Array): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>);
+  return new Uint8Array(digest).toHex();
+}
+
+/** The codec knows no requests: its errors get the field here. */
+function nameField(error: unknown, field: string): unknown {
+  if (!(error instanceof OperatingError) || error.field !== undefined) return error;
+  const { code, message, detail, retryAfterSeconds } = error;
+  return new OperatingError(code, message, { field, detail, retryAfterSeconds, cause: error });
+}
+
+function tooManyTiles(
+  visualTokens: number,
+  model: PictureSettings,
+  { field }: PictureReference,
+): OperatingError {
+  return new OperatingError(
+    "context_length_exceeded",
+    `Cannot fit pictures: at least ${visualTokens} visual tokens fill the context of ` +
+      `${model.contextTokens} tokens`,
+    { field },
+  );
+}
