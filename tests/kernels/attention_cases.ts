@@ -248,6 +248,16 @@ const pagedShapes: readonly Omit<PagedShape, "format">[] = [
   { heads: 5, kvHeads: 1, headWidth: 64, pageTokens: 16, lengths: [40], rows: prompt(40) },
   { heads: 4, kvHeads: 2, headWidth: 128, pageTokens: 16, lengths: [300, 7] },
   { heads: 2, kvHeads: 1, headWidth: 32, pageTokens: 16, lengths: [50], size: 12 },
+  { heads: 1, kvHeads: 1, headWidth: 12, pageTokens: 200, lengths: [333, 129] },
+  {
+    heads: 6,
+    kvHeads: 3,
+    headWidth: 20,
+    pageTokens: 16,
+    lengths: [290, 130],
+    rows: [[0, 290], [0, 129], [0, 128], [1, 127], [1, 130], [0, 257], [0, 256], [0, 1]],
+    size: 3,
+  },
   {
     heads: 4,
     kvHeads: 2,
@@ -269,6 +279,7 @@ export const attentionCases: readonly KernelCase[] = [
     { segments: 2, segmentRows: 16, heads: 3, headWidth: 16 },
     { segments: 2, segmentRows: 65, heads: 2, headWidth: 33 },
     { segments: 1, segmentRows: 256, heads: 2, headWidth: 64 },
+    { segments: 2, segmentRows: 131, heads: 1, headWidth: 5 },
     { segments: 2, segmentRows: 20, heads: 2, headWidth: 32, size: 12 },
   ].map((shape, i) => segmentCase(shape, 640 + i)),
 ];
