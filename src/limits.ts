@@ -72,6 +72,7 @@ export const limits = {
   choicesMax: 16,
   stopStringsMax: 16,
   stopStringCharsMax: 256,
+  stopTokenIdsMax: 256,
   topLogprobsMax: 20,
   /** Candidates that a sampling step hands to JavaScript. */
   candidatesMax: 64,
