@@ -1,0 +1,57 @@
+/**
+ * What one engine step does, as plain data: the scheduler writes it, the runner executes it,
+ * telemetry reads it. Row numbers count from the start of the step.
+ */
+import type { SampledRow, SamplingRow } from "@/sampling/sampler.ts";
+
+/** A tile to encode into a slot of the vision cache before the rows run. */
+export interface PlannedTile {
+  readonly hash: string;
+  readonly slot: number;
+  /** u8 [tileSize, tileSize, 3]. */
+  readonly pixels: Uint8Array;
+}
+
+/** Visual tokens [sourceRow, sourceRow + rowCount) of a slot that replace rows of the step. */
+export interface PlannedSplice {
+  readonly slot: number;
+  readonly sourceRow: number;
+  readonly stepRow: number;
+  readonly rowCount: number;
+}
+
+/** Consecutive tokens of one sequence. */
+export interface PlannedChunk {
+  readonly sequenceId: number;
+  /** Position of the first row. */
+  readonly start: number;
+  readonly tokenIds: readonly number[];
+  /** Pages of the sequence up to and including this chunk. */
+  readonly pages: readonly number[];
+  /** First entry of `Plan.logitRows` that belongs to this chunk. */
+  readonly firstLogitRow: number;
+  /** Prompt positions that are scored here. */
+  readonly scoreCount: number;
+  /** Whether the next token is drawn after the chunk's last row. */
+  readonly draws: boolean;
+}
+
+/** A row of the step whose logits are wanted. */
+export interface PlannedLogitRow {
+  readonly stepRow: number;
+  readonly sampling: SamplingRow;
+}
+
+export interface Plan {
+  readonly stepIndex: number;
+  readonly tiles: readonly PlannedTile[];
+  readonly chunks: readonly PlannedChunk[];
+  readonly splices: readonly PlannedSplice[];
+  readonly logitRows: readonly PlannedLogitRow[];
+  readonly rowCount: number;
+}
+
+export interface StepResult {
+  /** One per entry of `Plan.logitRows`. */
+  readonly rows: readonly SampledRow[];
+}

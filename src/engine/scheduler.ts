@@ -1,0 +1,292 @@
+/**
+ * The engine's decisions: `schedule()` says what the next step computes, `apply()` takes its
+ * results. Synchronous and free of clocks and devices, so a simulation can drive it. One step is in
+ * flight at a time; requests may come and go meanwhile, because steps run in order: pages freed
+ * during a step are written again only by a later one.
+ */
+import { assert } from "@/assert.ts";
+import { OperatingError } from "@/errors.ts";
+import type { SampledRow } from "@/sampling/sampler.ts";
+import type { EngineBounds } from "./bounds.ts";
+import { EncoderCache } from "./encoder_cache.ts";
+import { KvPages } from "./kv_pages.ts";
+import type { Plan, PlannedChunk, StepResult } from "./plan.ts";
+import { PrefixCache } from "./prefix_cache.ts";
+import type { EngineEvent, FinishReason, GenerationRequest, TokenLogprob } from "./request.ts";
+import { Residency } from "./residency.ts";
+import { RequestState, type Sequence } from "./sequence.ts";
+import { StepPlanner } from "./step_planner.ts";
+
+/** Something to tell a request's consumer. After its last finish event, or an error, it is gone. */
+export type SchedulerOutput =
+  | { readonly state: RequestState; readonly event: EngineEvent }
+  | { readonly state: RequestState; readonly error: OperatingError };
+
+export interface SchedulerCounts {
+  readonly waitingRequests: number;
+  readonly waitingSequences: number;
+  readonly runningSequences: number;
+  readonly kvPagesTotal: number;
+  readonly kvPagesFree: number;
+  /** Kept by the prefix cache alone. */
+  readonly kvPagesCached: number;
+  readonly preemptions: number;
+  readonly prefixHitTokens: number;
+  readonly visionCacheTiles: number;
+  readonly visionCacheHits: number;
+  readonly visionCacheMisses: number;
+}
+
+export class Scheduler {
+  readonly #bounds: EngineBounds;
+  readonly #contextTokens: number;
+  readonly #tokensPerTile: number;
+  readonly #endTokenIds: ReadonlySet<number>;
+  readonly #pages: KvPages;
+  readonly #residency: Residency;
+  readonly #planner: StepPlanner;
+  readonly #requests = new Set<RequestState>();
+  readonly #sequences = new Map<number, Sequence>();
+  #arrivals = 0;
+  #nextSequenceId = 0;
+  #inFlight: Plan | undefined;
+
+  /** `pages * pageTokens` must hold `contextTokens`, so that any request can run alone. */
+  constructor(args: {
+    bounds: EngineBounds;
+    pages: number;
+    tileSlots: number;
+    contextTokens: number;
+    tokensPerTile: number;
+    endTokenIds: readonly number[];
+  }) {
+    const { bounds } = args;
+    assert(args.pages * bounds.pageTokens >= args.contextTokens, "the context exceeds the pages");
+    this.#bounds = bounds;
+    this.#contextTokens = args.contextTokens;
+    this.#tokensPerTile = args.tokensPerTile;
+    this.#endTokenIds = new Set(args.endTokenIds);
+    this.#pages = new KvPages(args.pages);
+    const encoder = new EncoderCache(args.tileSlots);
+    this.#residency = new Residency({ cache: new PrefixCache(this.#pages), encoder, bounds });
+    this.#planner = new StepPlanner({ bounds, encoder, endTokenIds: this.#endTokenIds });
+  }
+
+  get isIdle(): boolean {
+    return this.#requests.size === 0;
+  }
+
+  /** Requests of which nothing runs. */
+  get waitingRequests(): number {
+    const running = new Set(this.#residency.running.map((sequence) => sequence.state));
+    return this.#requests.size - running.size;
+  }
+
+  get counts(): SchedulerCounts {
+    const { running, waiting, cache, encoder, preemptions, prefixHitTokens } = this.#residency;
+    const { hits, misses } = this.#planner.visionCounts;
+    return {
+      waitingRequests: this.waitingRequests,
+      waitingSequences: waiting.length,
+      runningSequences: running.length,
+      kvPagesTotal: this.#pages.total,
+      kvPagesFree: this.#pages.freeCount,
+      kvPagesCached: cache.unusedCount,
+      preemptions,
+      prefixHitTokens,
+      visionCacheTiles: encoder.size,
+      visionCacheHits: hits,
+      visionCacheMisses: misses,
+    };
+  }
+
+  /** Takes a checked request (see request_check.ts). */
+  add(request: GenerationRequest): RequestState {
+    const { promptIds } = request;
+    assert(promptIds.length > 0 && promptIds.length < this.#contextTokens, "unchecked prompt");
+    const state = new RequestState({
+      request,
+      arrival: this.#arrivals++,
+      firstSequenceId: this.#nextSequenceId,
+      pageTokens: this.#bounds.pageTokens,
+      tokensPerTile: this.#tokensPerTile,
+    });
+    this.#nextSequenceId += request.choices;
+    this.#requests.add(state);
+    for (const sequence of state.live) {
+      this.#sequences.set(sequence.id, sequence);
+      this.#residency.add(sequence);
+    }
+    return state;
+  }
+
+  /** Forgets a request; what it held is free at once. Nothing more is told of it. */
+  abort(state: RequestState): void {
+    for (const sequence of [...state.live]) this.#remove(sequence);
+  }
+
+  /** Ends one choice with "stop"; undefined when it has ended already. */
+  finishChoice(state: RequestState, choice: number): EngineEvent | undefined {
+    const sequence = state.live.find((candidate) => candidate.choice === choice);
+    if (sequence === undefined) return undefined;
+    this.#remove(sequence);
+    return { type: "finish", choice, reason: "stop" };
+  }
+
+  /** A paused request keeps its place but gets no rows, and is the first to give up pages. */
+  setPaused(state: RequestState, paused: boolean): void {
+    state.paused = paused;
+    if (paused) { for (const sequence of state.live) this.#residency.unpin(sequence); }
+  }
+
+  /** What to compute next; no rows when nothing can run. */
+  schedule(): Plan {
+    assert(this.#inFlight === undefined, "schedule() while a step is in flight");
+    this.#residency.grow();
+    this.#residency.admit();
+    const plan = this.#planner.plan(this.#residency.running);
+    if (plan.rowCount > 0) this.#inFlight = plan;
+    return plan;
+  }
+
+  /** Takes the results of the step in flight. */
+  apply(plan: Plan, result: StepResult): SchedulerOutput[] {
+    this.#land(plan);
+    assert(result.rows.length === plan.logitRows.length, "one result per logit row");
+    const outputs: SchedulerOutput[] = [];
+    for (const chunk of plan.chunks) {
+      const sequence = this.#sequences.get(chunk.sequenceId);
+      if (sequence === undefined) continue; // ended while the step ran
+      const { firstLogitRow, scoreCount } = chunk;
+      const rows = result.rows.slice(firstLogitRow, firstLogitRow + scoreCount + 1);
+      this.#advance(sequence, { chunk, rows, outputs });
+    }
+    return outputs;
+  }
+
+  /** The step in flight failed: its requests are gone. Returns them. */
+  fail(plan: Plan): RequestState[] {
+    this.#land(plan);
+    const failed = new Set<RequestState>();
+    for (const { sequenceId } of plan.chunks) {
+      const state = this.#sequences.get(sequenceId)?.state;
+      if (state) failed.add(state);
+    }
+    for (const state of failed) this.abort(state);
+    for (const { hash } of plan.tiles) this.#residency.encoder.drop(hash);
+    return [...failed];
+  }
+
+  /** Asserts that pages, pins and lists agree with each other. Costs a walk over all pages. */
+  checkIntegrity(): void {
+    const { running, waiting, cache, encoder } = this.#residency;
+    assert(running.length + waiting.length === this.#sequences.size, "a sequence is lost");
+    const held = new Map<number, number>();
+    const pins = new Map<string, number>();
+    for (const sequence of running) {
+      assert(sequence.computed <= sequence.pages.length * this.#bounds.pageTokens, "lost pages");
+      assert(sequence.computed < sequence.wanted, "nothing to compute");
+      for (const page of sequence.pages) held.set(page, (held.get(page) ?? 0) + 1);
+      for (const index of sequence.pins.keys()) {
+        const { hash } = sequence.state.request.tiles[index]!;
+        pins.set(hash, (pins.get(hash) ?? 0) + 1);
+      }
+    }
+    for (const sequence of waiting) assert(sequence.pages.length === 0, "a waiting one has pages");
+    cache.checkIntegrity(held);
+    encoder.checkIntegrity(pins);
+  }
+
+  #land(plan: Plan): void {
+    assert(plan === this.#inFlight, "results of another step");
+    this.#inFlight = undefined;
+  }
+
+  #advance(sequence: Sequence, step: {
+    chunk: PlannedChunk;
+    rows: readonly SampledRow[];
+    outputs: SchedulerOutput[];
+  }): void {
+    const { chunk, rows, outputs } = step;
+    const { state } = sequence;
+    sequence.computed = chunk.start + chunk.tokenIds.length;
+    this.#residency.fileFullPages(sequence);
+    this.#residency.unpin(sequence, { before: sequence.computed });
+    const used = rows.slice(0, chunk.scoreCount + (chunk.draws ? 1 : 0));
+    if (used.some((row) => row.id < 0 || Number.isNaN(row.logprob))) {
+      this.abort(state);
+      outputs.push({ state, error: noTokenError() });
+      return;
+    }
+    const topCount = state.request.params.topLogprobs ?? 0;
+    for (const row of rows.slice(0, chunk.scoreCount)) {
+      const { id, logprob } = row;
+      state.scores.push({ chosen: { id, logprob }, top: row.candidates.slice(0, topCount) });
+    }
+    if (!state.promptComputed) this.#reportPrompt(sequence, outputs);
+    if (chunk.draws) this.#takeToken(sequence, { row: rows[chunk.scoreCount]!, outputs });
+  }
+
+  /** Progress of the prompt, and what follows when it is complete. */
+  #reportPrompt(sequence: Sequence, outputs: SchedulerOutput[]): void {
+    const { state } = sequence;
+    const total = state.promptLength;
+    const computed = Math.min(sequence.computed, total);
+    if (computed > state.reportedTokens) {
+      state.reportedTokens = computed;
+      const cached = state.cachedTokens ?? 0;
+      outputs.push({ state, event: { type: "prefill", computed, total, cached } });
+    }
+    if (computed < total) return;
+    state.promptComputed = true;
+    if (state.request.promptLogprobs) {
+      outputs.push({ state, event: { type: "prompt_logprobs", entries: state.scores } });
+    }
+    if (state.request.params.maxTokens > 0) return;
+    for (const choice of [...state.live]) this.#finish(choice, { reason: "length", outputs });
+  }
+
+  #takeToken(sequence: Sequence, step: { row: SampledRow; outputs: SchedulerOutput[] }): void {
+    const { row, outputs } = step;
+    const { id } = row;
+    const { state, choice } = sequence;
+    const { params } = state.request;
+    sequence.generated.push(id);
+    sequence.history.push(id);
+    const wantsLogprobs = params.topLogprobs !== undefined;
+    const logprob: TokenLogprob | undefined = wantsLogprobs
+      ? { id, logprob: row.logprob }
+      : undefined;
+    const top = row.candidates.slice(0, params.topLogprobs ?? 0);
+    outputs.push({ state, event: { type: "token", choice, id, logprob, top } });
+    const isEnd = this.#endTokenIds.has(id) && !params.ignoreEos;
+    if (isEnd || params.stopTokenIds.includes(id)) {
+      this.#finish(sequence, { reason: "stop", outputs });
+    } else if (
+      sequence.generated.length >= params.maxTokens || sequence.wanted >= this.#contextTokens
+    ) {
+      this.#finish(sequence, { reason: "length", outputs });
+    }
+  }
+
+  #finish(
+    sequence: Sequence,
+    end: { reason: FinishReason; outputs: SchedulerOutput[] },
+  ): void {
+    const { state, choice } = sequence;
+    this.#remove(sequence);
+    end.outputs.push({ state, event: { type: "finish", choice, reason: end.reason } });
+  }
+
+  #remove(sequence: Sequence): void {
+    const { live } = sequence.state;
+    live.splice(live.indexOf(sequence), 1);
+    this.#residency.remove(sequence);
+    this.#sequences.delete(sequence.id);
+    if (live.length === 0) this.#requests.delete(sequence.state);
+  }
+}
+
+function noTokenError(): OperatingError {
+  return new OperatingError("internal", "Cannot sample a token: the model's logits are unusable");
+}
