@@ -10,6 +10,8 @@ export const limits = {
   promptCharsMax: 4 * MIB,
   imagesPerRequestMax: 64,
   framesPerRequestMax: 64,
+  /** Frames sampled from a clip, as in the model's evaluation. */
+  clipFramesDefault: 16,
   /** Largest single encoded picture. */
   imageBytesMax: 32 * MIB,
   /** Largest decoded picture, read from its header before anything is allocated. */
