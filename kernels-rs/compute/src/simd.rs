@@ -1,0 +1,311 @@
+//! Four-lane vectors. Kernels are generic over `Vector`; one implementation is chosen per artefact:
+//! `Scalar` (native tests), `Simd128` and `Relaxed` (fused multiply-add) on WebAssembly.
+
+/// Four float32 lanes, with the integer operations that the kernels need beside them.
+///
+/// # Safety of the loads and stores
+/// Pointers must be valid for the stated number of elements; no alignment is required.
+pub trait Vector: Copy {
+    /// Four i32 lanes.
+    type Int: Copy;
+    /// Eight i16 lanes.
+    type Pairs: Copy;
+
+    fn splat(value: f32) -> Self;
+    fn from_lanes(lanes: [f32; 4]) -> Self;
+    fn lanes(self) -> [f32; 4];
+    unsafe fn load(from: *const f32) -> Self;
+    /// One value in all lanes.
+    unsafe fn load_splat(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn div(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
+    fn max(self, other: Self) -> Self;
+    fn abs(self) -> Self;
+    /// Nearest integer, ties to even.
+    fn nearest(self) -> Self;
+    /// `self * factor + addend`, fused or not, but always the same way in one artefact.
+    fn madd(self, factor: Self, addend: Self) -> Self;
+
+    /// Eight bfloat16 values as two vectors.
+    unsafe fn load_bf16(from: *const u16) -> [Self; 2];
+    /// Four half-precision values.
+    unsafe fn load_f16(from: *const u16) -> Self;
+    /// Four int8 values.
+    unsafe fn load_i8(from: *const i8) -> Self;
+
+    fn int_zero() -> Self::Int;
+    fn from_int(value: Self::Int) -> Self;
+    /// 2^n for integral n in [-126, 127].
+    fn power_of_two(exponent: Self) -> Self;
+
+    /// Sixteen int8 values widened, as two vectors of eight.
+    unsafe fn load_pairs(from: *const i8) -> [Self::Pairs; 2];
+    /// Two i16 values repeated four times.
+    unsafe fn splat_pair(from: *const i16) -> Self::Pairs;
+    /// Adds to each i32 lane the two products of its pair of i16 lanes.
+    fn dot_add(sum: Self::Int, left: Self::Pairs, right: Self::Pairs) -> Self::Int;
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub type Active = scalar::Scalar;
+#[cfg(all(target_arch = "wasm32", not(target_feature = "relaxed-simd")))]
+pub type Active = wasm::Simd128;
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+pub type Active = wasm::Relaxed;
+
+/// Plain Rust: the implementation that the others are compared with.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod scalar {
+    use super::Vector;
+    use crate::half::{bf16_to_f32, f16_to_f32};
+
+    #[derive(Clone, Copy)]
+    pub struct Scalar([f32; 4]);
+
+    impl Scalar {
+        fn map(self, f: impl Fn(f32) -> f32) -> Self {
+            Self(self.0.map(f))
+        }
+        fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+            Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+        }
+    }
+
+    impl Vector for Scalar {
+        type Int = [i32; 4];
+        type Pairs = [i16; 8];
+
+        fn splat(value: f32) -> Self {
+            Self([value; 4])
+        }
+        fn from_lanes(lanes: [f32; 4]) -> Self {
+            Self(lanes)
+        }
+        fn lanes(self) -> [f32; 4] {
+            self.0
+        }
+        unsafe fn load(from: *const f32) -> Self {
+            Self(from.cast::<[f32; 4]>().read_unaligned())
+        }
+        unsafe fn load_splat(from: *const f32) -> Self {
+            Self([from.read_unaligned(); 4])
+        }
+        unsafe fn store(self, to: *mut f32) {
+            to.cast::<[f32; 4]>().write_unaligned(self.0);
+        }
+        fn add(self, other: Self) -> Self {
+            self.zip(other, |a, b| a + b)
+        }
+        fn sub(self, other: Self) -> Self {
+            self.zip(other, |a, b| a - b)
+        }
+        fn mul(self, other: Self) -> Self {
+            self.zip(other, |a, b| a * b)
+        }
+        fn div(self, other: Self) -> Self {
+            self.zip(other, |a, b| a / b)
+        }
+        fn min(self, other: Self) -> Self {
+            self.zip(other, |a, b| if b < a || b.is_nan() { b } else { a })
+        }
+        fn max(self, other: Self) -> Self {
+            self.zip(other, |a, b| if b > a || b.is_nan() { b } else { a })
+        }
+        fn abs(self) -> Self {
+            self.map(f32::abs)
+        }
+        fn nearest(self) -> Self {
+            self.map(f32::round_ties_even)
+        }
+        fn madd(self, factor: Self, addend: Self) -> Self {
+            self.mul(factor).add(addend)
+        }
+        unsafe fn load_bf16(from: *const u16) -> [Self; 2] {
+            let bits = from.cast::<[u16; 8]>().read_unaligned();
+            [0, 4].map(|half| Self(std::array::from_fn(|i| bf16_to_f32(bits[half + i]))))
+        }
+        unsafe fn load_f16(from: *const u16) -> Self {
+            Self(from.cast::<[u16; 4]>().read_unaligned().map(f16_to_f32))
+        }
+        unsafe fn load_i8(from: *const i8) -> Self {
+            Self(from.cast::<[i8; 4]>().read_unaligned().map(f32::from))
+        }
+        fn int_zero() -> [i32; 4] {
+            [0; 4]
+        }
+        fn from_int(value: [i32; 4]) -> Self {
+            Self(value.map(|lane| lane as f32))
+        }
+        fn power_of_two(exponent: Self) -> Self {
+            exponent.map(|n| f32::from_bits(((n as i32 + 127) << 23) as u32))
+        }
+        unsafe fn load_pairs(from: *const i8) -> [[i16; 8]; 2] {
+            let bytes = from.cast::<[i8; 16]>().read_unaligned();
+            [0, 8].map(|half| std::array::from_fn(|i| i16::from(bytes[half + i])))
+        }
+        unsafe fn splat_pair(from: *const i16) -> [i16; 8] {
+            let [first, second] = from.cast::<[i16; 2]>().read_unaligned();
+            std::array::from_fn(|i| if i % 2 == 0 { first } else { second })
+        }
+        fn dot_add(sum: [i32; 4], left: [i16; 8], right: [i16; 8]) -> [i32; 4] {
+            let product = |i: usize| i32::from(left[i]) * i32::from(right[i]);
+            std::array::from_fn(|i| sum[i] + product(2 * i) + product(2 * i + 1))
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+pub mod wasm {
+    use super::Vector;
+    use core::arch::wasm32::*;
+
+    macro_rules! wasm_vector {
+        ($(#[$doc:meta])* $name:ident, $madd:expr) => {
+            $(#[$doc])*
+            #[derive(Clone, Copy)]
+            pub struct $name(v128);
+
+            impl Vector for $name {
+                type Int = v128;
+                type Pairs = v128;
+
+                #[inline(always)]
+                fn splat(value: f32) -> Self {
+                    Self(f32x4_splat(value))
+                }
+                #[inline(always)]
+                fn from_lanes(lanes: [f32; 4]) -> Self {
+                    Self(f32x4(lanes[0], lanes[1], lanes[2], lanes[3]))
+                }
+                #[inline(always)]
+                fn lanes(self) -> [f32; 4] {
+                    [
+                        f32x4_extract_lane::<0>(self.0),
+                        f32x4_extract_lane::<1>(self.0),
+                        f32x4_extract_lane::<2>(self.0),
+                        f32x4_extract_lane::<3>(self.0),
+                    ]
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> Self {
+                    Self(v128_load(from.cast()))
+                }
+                #[inline(always)]
+                unsafe fn load_splat(from: *const f32) -> Self {
+                    Self(v128_load32_splat(from.cast()))
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut f32) {
+                    v128_store(to.cast(), self.0);
+                }
+                #[inline(always)]
+                fn add(self, other: Self) -> Self {
+                    Self(f32x4_add(self.0, other.0))
+                }
+                #[inline(always)]
+                fn sub(self, other: Self) -> Self {
+                    Self(f32x4_sub(self.0, other.0))
+                }
+                #[inline(always)]
+                fn mul(self, other: Self) -> Self {
+                    Self(f32x4_mul(self.0, other.0))
+                }
+                #[inline(always)]
+                fn div(self, other: Self) -> Self {
+                    Self(f32x4_div(self.0, other.0))
+                }
+                #[inline(always)]
+                fn min(self, other: Self) -> Self {
+                    Self(f32x4_min(self.0, other.0))
+                }
+                #[inline(always)]
+                fn max(self, other: Self) -> Self {
+                    Self(f32x4_max(self.0, other.0))
+                }
+                #[inline(always)]
+                fn abs(self) -> Self {
+                    Self(f32x4_abs(self.0))
+                }
+                #[inline(always)]
+                fn nearest(self) -> Self {
+                    Self(f32x4_nearest(self.0))
+                }
+                #[inline(always)]
+                fn madd(self, factor: Self, addend: Self) -> Self {
+                    Self($madd(self.0, factor.0, addend.0))
+                }
+                #[inline(always)]
+                unsafe fn load_bf16(from: *const u16) -> [Self; 2] {
+                    let bits = v128_load(from.cast());
+                    let zero = i32x4_splat(0);
+                    [
+                        Self(i16x8_shuffle::<8, 0, 9, 1, 10, 2, 11, 3>(bits, zero)),
+                        Self(i16x8_shuffle::<8, 4, 9, 5, 10, 6, 11, 7>(bits, zero)),
+                    ]
+                }
+                /// Shifting the bits gives value * 2^-112 (also for subnormals); infinities and
+                /// NaN get their exponent back.
+                #[inline(always)]
+                unsafe fn load_f16(from: *const u16) -> Self {
+                    let bits = i32x4_load_extend_i16x4(from.cast());
+                    let shifted = v128_and(i32x4_shl(bits, 13), u32x4_splat(0x8fff_e000));
+                    let scaled = f32x4_mul(shifted, f32x4_splat(5.192_296_9e33));
+                    let exponent = u32x4_splat(0x7c00);
+                    let special = i32x4_eq(v128_and(bits, exponent), exponent);
+                    Self(v128_or(scaled, v128_and(special, u32x4_splat(0x7f80_0000))))
+                }
+                #[inline(always)]
+                unsafe fn load_i8(from: *const i8) -> Self {
+                    let bytes = v128_load32_zero(from.cast());
+                    let wide = i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(bytes));
+                    Self(f32x4_convert_i32x4(wide))
+                }
+                #[inline(always)]
+                fn int_zero() -> v128 {
+                    i32x4_splat(0)
+                }
+                #[inline(always)]
+                fn from_int(value: v128) -> Self {
+                    Self(f32x4_convert_i32x4(value))
+                }
+                #[inline(always)]
+                fn power_of_two(exponent: Self) -> Self {
+                    let biased = i32x4_add(i32x4_trunc_sat_f32x4(exponent.0), i32x4_splat(127));
+                    Self(i32x4_shl(biased, 23))
+                }
+                #[inline(always)]
+                unsafe fn load_pairs(from: *const i8) -> [v128; 2] {
+                    let bytes = v128_load(from.cast());
+                    [i16x8_extend_low_i8x16(bytes), i16x8_extend_high_i8x16(bytes)]
+                }
+                #[inline(always)]
+                unsafe fn splat_pair(from: *const i16) -> v128 {
+                    v128_load32_splat(from.cast())
+                }
+                #[inline(always)]
+                fn dot_add(sum: v128, left: v128, right: v128) -> v128 {
+                    i32x4_add(sum, i32x4_dot_i16x8(left, right))
+                }
+            }
+        };
+    }
+
+    #[cfg(not(target_feature = "relaxed-simd"))]
+    wasm_vector!(
+        /// 128-bit SIMD of the core specification; multiply and add round separately.
+        Simd128,
+        |a, b, c| f32x4_add(f32x4_mul(a, b), c)
+    );
+
+    #[cfg(target_feature = "relaxed-simd")]
+    wasm_vector!(
+        /// With relaxed SIMD: fused multiply-add where the machine has it.
+        Relaxed,
+        |a, b, c| f32x4_relaxed_madd(a, b, c)
+    );
+}

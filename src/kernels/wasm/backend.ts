@@ -1,0 +1,230 @@
+/** The WASM backend: choosing a variant, starting it, and the backend's own operations. */
+import { assert } from "@/assert.ts";
+import { OperatingError } from "@/errors.ts";
+import { limits } from "@/limits.ts";
+import { type DType, dtypeBytes, elementCount, fileDTypeBytes } from "@/tensor/dtype.ts";
+import type { Storage, Tensor } from "@/tensor/tensor.ts";
+import type { Backend, BackendDescription, KvCache, Matrix, MatrixFormat } from "../backend.ts";
+import type { Ops } from "../ops.ts";
+import { CONTROL_BYTES } from "./control.ts";
+import { type Executor, InlineExecutor } from "./executor.ts";
+import { checkTable, instantiateKernels } from "./instance.ts";
+import { fileTypeNumber, kvBytes, matrixBytes, matrixFormatNumber, storageOf } from "./layout.ts";
+import { Machine } from "./machine.ts";
+import { Arena, LinearMemory } from "./memory.ts";
+import { recordingOps } from "./ops.ts";
+import { ThreadTeam } from "./team.ts";
+import { chooseVariant, loadModule, type ModuleBytes } from "./variant.ts";
+
+export interface WasmBackendOptions {
+  /** Size of the thread team; by default one per logical core. */
+  readonly threads?: number;
+  /** By default the best that the machine has. */
+  readonly variant?: "relaxed-threads" | "simd-threads" | "simd";
+  /** Folder that holds `compute-<variant>/compute_bg.wasm`. */
+  readonly kernelsFolder?: URL;
+  /** Modules by variant for programs that cannot read files; no others are used then. */
+  readonly modules?: ModuleBytes;
+}
+
+/** Pages that a module may need before its own heap grows. */
+const INITIAL_PAGES = 64;
+/** Part of the numeric class: raised when kernels change their arithmetic. */
+const ARITHMETIC_VERSION = 1;
+
+const variantNames = {
+  "relaxed-threads": "relaxed-simd+threads",
+  "simd-threads": "simd128+threads",
+  simd: "simd128",
+} as const;
+
+/**
+ * Opens the backend. Throws OperatingError("unavailable") when the machine lacks what the variant
+ * needs or its module cannot be loaded.
+ */
+export async function openWasmBackend(options: WasmBackendOptions = {}): Promise<Backend> {
+  const { variant, reason } = chooseVariant(options);
+  const module = await loadModule(variant, options);
+  const { arena, executor } = variant === "simd"
+    ? startInline(module)
+    : await startTeam(module, teamSize(options.threads));
+  const family = variant === "relaxed-threads" ? "relaxed-simd" : "simd128";
+  return new WasmBackend(new Machine(arena, executor), {
+    variant: variantNames[variant],
+    reason,
+    threads: executor.threads,
+    numericClass: `wasm/${family}${executor.fused ? "-fused" : ""}/${ARITHMETIC_VERSION}`,
+  });
+}
+
+function teamSize(requested: number | undefined): number {
+  if (requested === undefined) {
+    return Math.max(1, Math.min(navigator.hardwareConcurrency, limits.kernelThreadsMax));
+  }
+  if (Number.isInteger(requested) && requested >= 1 && requested <= limits.kernelThreadsMax) {
+    return requested;
+  }
+  throw new OperatingError(
+    "invalid_request",
+    `Cannot start ${requested} kernel threads: expected 1 to ${limits.kernelThreadsMax}`,
+    { field: "threads" },
+  );
+}
+
+function startInline(module: WebAssembly.Module): { arena: Arena; executor: Executor } {
+  const kernels = instantiateKernels(module);
+  checkTable(kernels.table_hash());
+  const memory = new LinearMemory(kernels.memory);
+  const arena = new Arena(memory);
+  const control = arena.allocate(CONTROL_BYTES);
+  return { arena, executor: new InlineExecutor(kernels, memory, control) };
+}
+
+async function startTeam(
+  module: WebAssembly.Module,
+  threads: number,
+): Promise<{ arena: Arena; executor: Executor }> {
+  const memory = new LinearMemory(
+    new WebAssembly.Memory({
+      initial: INITIAL_PAGES,
+      maximum: limits.kernelMemoryPagesMax,
+      shared: true,
+    }),
+  );
+  const arena = new Arena(memory);
+  const control = arena.allocate(CONTROL_BYTES);
+  return { arena, executor: await ThreadTeam.start({ module, memory, control, threads }) };
+}
+
+class WasmBackend implements Backend {
+  readonly name = "wasm";
+  readonly description: BackendDescription;
+  readonly ops: Ops;
+  readonly #machine: Machine;
+
+  constructor(machine: Machine, description: BackendDescription) {
+    this.#machine = machine;
+    this.description = description;
+    this.ops = recordingOps(machine);
+  }
+
+  allocate(dtype: DType, shape: readonly number[]): Tensor {
+    const storage = this.#machine.allocate(elementCount(shape) * dtypeBytes[dtype]);
+    return { dtype, shape, storage, byteOffset: 0 };
+  }
+
+  free(item: { readonly storage: Storage }): void {
+    this.#machine.free(storageOf(item, this.#machine));
+  }
+
+  createMatrix(
+    options: { format: MatrixFormat; rows: number; columns: number; experts?: number },
+  ): Matrix {
+    const { format, rows, columns, experts = 1 } = options;
+    const shape = { format, rows, columns, experts };
+    const storage = this.#machine.allocate(matrixBytes(shape).expertBytes * experts);
+    return { ...shape, storage };
+  }
+
+  async packRows(
+    matrix: Matrix,
+    part: {
+      expert?: number;
+      firstRow: number;
+      rowCount: number;
+      bytes: Uint8Array;
+      dtype: "F32" | "F16" | "BF16";
+    },
+  ): Promise<void> {
+    const { expert = 0, firstRow, rowCount, bytes, dtype } = part;
+    const rowBytes = matrix.columns * fileDTypeBytes[dtype];
+    assert(expert >= 0 && expert < matrix.experts, `expert ${expert} of ${matrix.experts}`);
+    assert(
+      firstRow >= 0 && firstRow + rowCount <= matrix.rows,
+      `rows ${firstRow}+${rowCount} of ${matrix.rows}`,
+    );
+    assert(bytes.byteLength === rowCount * rowBytes, `${bytes.byteLength} bytes of rows`);
+    if (bytes.byteLength === 0) return;
+    const arena = this.#machine.arena;
+    const chunkRows = Math.max(1, Math.floor(limits.packStagingBytesMax / rowBytes));
+    const stagingBytes = Math.min(chunkRows, rowCount) * rowBytes;
+    const staging = arena.allocate(stagingBytes, { fill: false });
+    try {
+      for (let row = 0; row < rowCount; row += chunkRows) {
+        const rows = Math.min(chunkRows, rowCount - row);
+        arena.memory.bytes.set(bytes.subarray(row * rowBytes, (row + rows) * rowBytes), staging);
+        this.#recordPack(matrix, { expert, firstRow: firstRow + row, rows, dtype, staging });
+        await this.#machine.flush();
+      }
+    } finally {
+      arena.free(staging, stagingBytes);
+    }
+  }
+
+  createKvCache(options: Omit<KvCache, "storage">): KvCache {
+    const { format, layers, pages, pageTokens, kvHeads, headWidth } = options;
+    if (headWidth > limits.headWidthMax) {
+      throw new OperatingError(
+        "checkpoint_invalid",
+        `Cannot cache heads of width ${headWidth}: the kernels take up to ${limits.headWidthMax}`,
+      );
+    }
+    const shape = { format, layers, pages, pageTokens, kvHeads, headWidth };
+    return { ...shape, storage: this.#machine.allocate(kvBytes(shape).layerBytes * layers) };
+  }
+
+  write(tensor: Tensor, values: Float32Array | Int32Array | Uint8Array): void {
+    assert(values.length === elementCount(tensor.shape), `${values.length} for [${tensor.shape}]`);
+    this.#view(tensor).set(values);
+  }
+
+  async read(tensor: Tensor): Promise<Float32Array | Int32Array | Uint8Array> {
+    await this.flush();
+    return this.#view(tensor).slice();
+  }
+
+  flush(): Promise<void> {
+    return this.#machine.flush();
+  }
+
+  usedBytes(): number {
+    return this.#machine.liveBytes;
+  }
+
+  close(): Promise<void> {
+    return this.#machine.close();
+  }
+
+  #recordPack(
+    matrix: Matrix,
+    part: {
+      expert: number;
+      firstRow: number;
+      rows: number;
+      dtype: "F32" | "F16" | "BF16";
+      staging: number;
+    },
+  ): void {
+    const { panelBytes, expertBytes } = matrixBytes(matrix);
+    this.#machine.record("packRows", {
+      source: part.staging,
+      dtype: fileTypeNumber[part.dtype],
+      firstRow: part.firstRow,
+      rows: part.rows,
+      columns: matrix.columns,
+      weight: storageOf(matrix, this.#machine).address + part.expert * expertBytes,
+      format: matrixFormatNumber[matrix.format],
+      panelBytes,
+    });
+  }
+
+  /** A view of a tensor's elements; valid until the memory grows. */
+  #view(tensor: Tensor): Float32Array | Int32Array | Uint8Array {
+    const address = this.#machine.address(tensor, tensor.dtype);
+    const length = elementCount(tensor.shape);
+    const memory = this.#machine.arena.memory;
+    if (tensor.dtype === "u8") return memory.bytes.subarray(address, address + length);
+    const view = tensor.dtype === "f32" ? memory.floats : memory.integers;
+    return view.subarray(address / 4, address / 4 + length);
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Storages of the WASM backend and the byte layouts of weights and KV caches inside them. The
+ * kernels' side of the layouts is in `kernels-rs/compute/src/{pack,kv}.rs`.
+ */
+import { assert } from "@/assert.ts";
+import type { Storage } from "@/tensor/tensor.ts";
+import type { KvCache, KvFormat, Matrix, MatrixFormat } from "../backend.ts";
+
+/** Numbers of the formats in records. */
+export const matrixFormatNumber: Readonly<Record<MatrixFormat, number>> = {
+  f32: 0,
+  bf16: 1,
+  f16: 2,
+  q8: 3,
+};
+export const fileTypeNumber = { F32: 0, BF16: 1, F16: 2 } as const;
+export const kvFormatNumber: Readonly<Record<KvFormat, number>> = { f32: 0, f16: 1, q8: 2 };
+
+/** Rows of one panel, which a vector load feeds together. */
+const PANEL_ROWS = 8;
+/** Columns that share one scale in q8. */
+export const GROUP_COLUMNS = 32;
+
+/** A range of the arena. `address` is meaningless once freed. */
+export class WasmStorage implements Storage {
+  readonly owner: object;
+  readonly sizeBytes: number;
+  readonly address: number;
+  freed = false;
+
+  constructor(options: { owner: object; sizeBytes: number; address: number }) {
+    this.owner = options.owner;
+    this.sizeBytes = options.sizeBytes;
+    this.address = options.address;
+  }
+}
+
+/** The storage, after checking that it is alive and belongs to `owner`. */
+export function storageOf(item: { readonly storage: Storage }, owner: object): WasmStorage {
+  const { storage } = item;
+  assert(storage instanceof WasmStorage && storage.owner === owner, "item of another backend");
+  assert(!storage.freed, "use of a freed storage");
+  return storage;
+}
+
+/** Bytes of one panel of eight rows, and of one expert's panels. */
+export function matrixBytes(
+  matrix: Pick<Matrix, "format" | "rows" | "columns">,
+): { panelBytes: number; expertBytes: number } {
+  const panelBytes = panelBytesOf(matrix);
+  return { panelBytes, expertBytes: panelBytes * Math.ceil(matrix.rows / PANEL_ROWS) };
+}
+
+function panelBytesOf({ format, columns }: Pick<Matrix, "format" | "columns">): number {
+  if (format === "q8") {
+    const groupBytes = PANEL_ROWS * (2 + GROUP_COLUMNS);
+    return Math.ceil(columns / GROUP_COLUMNS) * groupBytes;
+  }
+  return columns * PANEL_ROWS * (format === "f32" ? 4 : 2);
+}
+
+type KvShape = Omit<KvCache, "storage">;
+
+const roundUp = (count: number, step: number) => Math.ceil(count / step) * step;
+
+/** Sizes and offsets of one kv head of one page, and of a whole layer. */
+export function kvBytes(
+  shape: KvShape,
+): { valueOffset: number; scaleOffset: number; headBytes: number; layerBytes: number } {
+  const elementBytes = { f32: 4, f16: 2, q8: 1 }[shape.format];
+  const tokens = roundUp(shape.pageTokens, 4);
+  const width = roundUp(shape.headWidth, 4);
+  const valueOffset = roundUp(shape.headWidth * tokens * elementBytes, 16);
+  const scaleOffset = valueOffset + roundUp(shape.pageTokens * width * elementBytes, 16);
+  const scaleBytes = shape.format === "q8" ? 2 * tokens * 4 : 0;
+  const headBytes = roundUp(scaleOffset + scaleBytes, 16);
+  return {
+    valueOffset,
+    scaleOffset,
+    headBytes,
+    layerBytes: headBytes * shape.kvHeads * shape.pages,
+  };
+}

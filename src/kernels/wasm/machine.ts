@@ -1,0 +1,119 @@
+/**
+ * Memory, recorded commands and their execution: what all ops of a backend share. Programs run one
+ * after the other; memory that a recorded op may still use is freed after its program.
+ */
+import { assert } from "@/assert.ts";
+import { type DType, dtypeBytes, elementCount } from "@/tensor/dtype.ts";
+import type { Tensor } from "@/tensor/tensor.ts";
+import { CommandBuffer, type CommandChunk } from "./commands.ts";
+import type { Executor } from "./executor.ts";
+import { storageOf, WasmStorage } from "./layout.ts";
+import type { Arena } from "./memory.ts";
+import type { RecordName, Slots } from "./records.ts";
+
+/** A range that is free once a program has run. */
+interface Garbage {
+  readonly address: number;
+  readonly sizeBytes: number;
+}
+
+export class Machine {
+  readonly arena: Arena;
+  readonly executor: Executor;
+  readonly #commands: CommandBuffer;
+  /** Settles when everything flushed so far has run. */
+  #tail: Promise<void> = Promise.resolve();
+  #programsInFlight = 0;
+  /** Freed while recorded ops may need it. */
+  #garbage: Garbage[] = [];
+  #scratch: Garbage = { address: 0, sizeBytes: 0 };
+  #liveBytes = 0;
+  #closed = false;
+
+  constructor(arena: Arena, executor: Executor) {
+    this.arena = arena;
+    this.executor = executor;
+    this.#commands = new CommandBuffer(arena);
+  }
+
+  /** Bytes of live storages. */
+  get liveBytes(): number {
+    return this.#liveBytes;
+  }
+
+  /** A zero-filled storage. */
+  allocate(sizeBytes: number): WasmStorage {
+    assert(!this.#closed, "allocation on a closed backend");
+    const address = this.arena.allocate(sizeBytes);
+    this.#liveBytes += sizeBytes;
+    return new WasmStorage({ owner: this, sizeBytes, address });
+  }
+
+  free(storage: WasmStorage): void {
+    storage.freed = true;
+    this.#liveBytes -= storage.sizeBytes;
+    this.#discard(storage);
+  }
+
+  /** Address of a tensor's first element, after checking its type and bounds. */
+  address(tensor: Tensor, dtype: DType = "f32"): number {
+    const storage = storageOf(tensor, this);
+    assert(tensor.dtype === dtype, `expected ${dtype}, got ${tensor.dtype} [${tensor.shape}]`);
+    const end = tensor.byteOffset + elementCount(tensor.shape) * dtypeBytes[dtype];
+    assert(tensor.byteOffset % dtypeBytes[dtype] === 0, `offset ${tensor.byteOffset} of ${dtype}`);
+    assert(end <= storage.sizeBytes, `[${tensor.shape}] ends at ${end} of ${storage.sizeBytes}`);
+    return storage.address + tensor.byteOffset;
+  }
+
+  /** Address of working memory that one record may use while it runs. */
+  scratch(sizeBytes: number): number {
+    if (sizeBytes > this.#scratch.sizeBytes) {
+      const address = this.arena.allocate(sizeBytes, { fill: false });
+      if (this.#scratch.sizeBytes > 0) this.#discard(this.#scratch);
+      this.#scratch = { address, sizeBytes };
+    }
+    return this.#scratch.address;
+  }
+
+  record<Name extends RecordName>(name: Name, slots: Slots<Name>): void {
+    assert(!this.#closed, `${name} on a closed backend`);
+    this.#commands.append(name, slots);
+  }
+
+  /** Runs what is recorded; resolves when it and all that was flushed before has run. */
+  flush(): Promise<void> {
+    if (this.#commands.isEmpty) return this.#tail;
+    const program = this.#commands.take();
+    const garbage = this.#garbage;
+    this.#garbage = [];
+    this.#programsInFlight++;
+    this.#tail = this.#tail.then(() => this.#execute(program, garbage));
+    return this.#tail;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#tail.catch(() => {}); // whoever flushed has the error
+    await this.executor.close();
+  }
+
+  async #execute(program: readonly CommandChunk[], garbage: readonly Garbage[]): Promise<void> {
+    for (const chunk of program) await this.executor.run(chunk);
+    this.#programsInFlight--;
+    this.#commands.recycle(program);
+    for (const { address, sizeBytes } of garbage) this.arena.free(address, sizeBytes);
+    if (this.#programsInFlight > 0 || !this.#commands.isEmpty) return;
+    // Freed after the last flush, with nothing recorded since.
+    for (const { address, sizeBytes } of this.#garbage) this.arena.free(address, sizeBytes);
+    this.#garbage = [];
+  }
+
+  #discard({ address, sizeBytes }: Garbage): void {
+    if (this.#programsInFlight === 0 && this.#commands.isEmpty) {
+      this.arena.free(address, sizeBytes);
+    } else {
+      this.#garbage.push({ address, sizeBytes });
+    }
+  }
+}

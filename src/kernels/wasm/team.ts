@@ -1,0 +1,154 @@
+/**
+ * The thread team: workers that sleep in WebAssembly until the epoch rises, run the program, and
+ * sleep again. The main thread only writes, notifies and waits asynchronously.
+ */
+import { assert } from "@/assert.ts";
+import { CONTROL_BYTES, controlWord } from "./control.ts";
+import { type Executor, kernelError } from "./executor.ts";
+import { checkTable } from "./instance.ts";
+import type { LinearMemory } from "./memory.ts";
+import type { ThreadMessage, ThreadStart } from "./worker.ts";
+
+/** Loads at a barrier before a thread sleeps: long enough that threads on free cores never do. */
+const BARRIER_SPINS = 20_000;
+
+interface Thread {
+  readonly worker: Worker;
+  readonly ready: Promise<{ tableHash: number; fused: boolean }>;
+  readonly stopped: Promise<void>;
+}
+
+export class ThreadTeam implements Executor {
+  readonly threads: number;
+  readonly fused: boolean;
+  readonly #threads: readonly Thread[];
+  readonly #memory: LinearMemory;
+  readonly #control: number;
+  /** Rejects when a thread fails; never resolves. */
+  readonly #failure: Promise<never>;
+  #running = false;
+
+  private constructor(
+    parts: {
+      threads: readonly Thread[];
+      memory: LinearMemory;
+      control: number;
+      failure: Promise<never>;
+      fused: boolean;
+    },
+  ) {
+    this.threads = parts.threads.length;
+    this.fused = parts.fused;
+    this.#threads = parts.threads;
+    this.#memory = parts.memory;
+    this.#control = parts.control;
+    this.#failure = parts.failure;
+  }
+
+  /** Starts `threads` workers on `memory`; `control` is the address of a zero control block. */
+  static async start(
+    options: {
+      module: WebAssembly.Module;
+      memory: LinearMemory;
+      control: number;
+      threads: number;
+    },
+  ): Promise<ThreadTeam> {
+    const { module, memory, control, threads: count } = options;
+    assert(count >= 1, `a team of ${count} threads`);
+    memory.words[control / 4 + controlWord.spins] = BARRIER_SPINS;
+    const failure = Promise.withResolvers<never>();
+    // The failure is reported by `run`; without a run in progress nobody listens.
+    failure.promise.catch(() => {});
+    const fail = (cause: unknown) => {
+      release(memory, control);
+      failure.reject(kernelError(memory, control, cause));
+    };
+    const threads = Array.from({ length: count }, (_, thread) => {
+      const start = { module, memory: memory.memory, control, thread, threads: count };
+      return startThread(start, fail);
+    });
+    try {
+      const answers = await Promise.race([
+        Promise.all(threads.map((thread) => thread.ready)),
+        failure.promise,
+      ]);
+      for (const answer of answers) checkTable(answer.tableHash);
+      const fused = answers[0]!.fused;
+      return new ThreadTeam({ threads, memory, control, failure: failure.promise, fused });
+    } catch (error) {
+      release(memory, control);
+      for (const thread of threads) thread.worker.terminate();
+      throw error;
+    }
+  }
+
+  async run(program: { readonly address: number; readonly recordCount: number }): Promise<void> {
+    assert(!this.#running, "two programs at once");
+    this.#running = true;
+    try {
+      const first = this.#control / 4;
+      const { words, integers } = this.#memory;
+      words[first + controlWord.program] = program.address % 2 ** 32;
+      words[first + controlWord.program + 1] = Math.floor(program.address / 2 ** 32);
+      words[first + controlWord.recordCount] = program.recordCount;
+      const epoch = (Atomics.add(integers, first + controlWord.epoch, 1) + 1) | 0;
+      Atomics.notify(integers, first + controlWord.epoch);
+      await Promise.race([this.#waitUntilDone(epoch), this.#failure]);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  async #waitUntilDone(epoch: number): Promise<void> {
+    // A view of the control block alone: the rest of the memory may grow meanwhile.
+    const buffer = this.#memory.memory.buffer;
+    const block = new Int32Array(buffer, this.#control, CONTROL_BYTES / 4);
+    while (true) {
+      const done = Atomics.load(block, controlWord.done);
+      if (done === epoch) return;
+      const wait = Atomics.waitAsync(block, controlWord.done, done);
+      if (wait.async) await wait.value;
+    }
+  }
+
+  /** Ends all threads. Nothing may be running. */
+  async close(): Promise<void> {
+    assert(!this.#running, "close during a program");
+    release(this.#memory, this.#control);
+    await Promise.race([
+      Promise.all(this.#threads.map((thread) => thread.stopped)),
+      this.#failure.catch(() => {}),
+    ]);
+    for (const thread of this.#threads) thread.worker.terminate();
+  }
+}
+
+/** Tells all threads to leave, wherever they wait. */
+function release(memory: LinearMemory, control: number): void {
+  const { integers } = memory;
+  const first = control / 4;
+  Atomics.store(integers, first + controlWord.stop, 1);
+  for (const word of [controlWord.epoch, controlWord.generation]) {
+    Atomics.add(integers, first + word, 1);
+    Atomics.notify(integers, first + word);
+  }
+}
+
+function startThread(start: ThreadStart, fail: (cause: unknown) => void): Thread {
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  const ready = Promise.withResolvers<{ tableHash: number; fused: boolean }>();
+  const stopped = Promise.withResolvers<void>();
+  worker.onmessage = ({ data }: MessageEvent<ThreadMessage>) => {
+    if (data.kind === "ready") ready.resolve(data);
+    else if (data.kind === "stopped") stopped.resolve();
+    else fail(data.message);
+  };
+  worker.onerror = (event) => {
+    event.preventDefault();
+    fail(event.message);
+  };
+  worker.onmessageerror = () => fail("a message could not be read");
+  worker.postMessage(start);
+  return { worker, ready: ready.promise, stopped: stopped.promise };
+}
