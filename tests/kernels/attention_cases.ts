@@ -110,8 +110,8 @@ function pagedCase(shape: PagedShape, seed: number): KernelCase {
       const cache = bench.kvCache(kvShape);
       const { ops } = bench.backend;
       const tokens = data.slot.length;
-      // Rubbish first (all tokens in the other order), then skipped rows, then the real values.
-      for (const slot of [data.slot.toReversed(), data.slot.map(() => -1), data.slot]) {
+      // Rubbish first (all tokens in the other order), then the values, then rows to be skipped.
+      for (const slot of [data.slot.toReversed(), data.slot, data.slot.map(() => -1)]) {
         const real = slot === data.slot;
         ops.writeKv({
           cache,

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { type KernelCase, type Outputs, pickRows, runCase } from "./case.ts";
 import { kernelCases } from "./cases.ts";
+import { optionalTest } from "../skip.ts";
 import { backendEntries, fastEntries, referenceEntry } from "./backends.ts";
 import { differencesFromExact, differencesFromReference, differencesInBits } from "./comparison.ts";
 
@@ -24,6 +25,9 @@ function expectationOf(kernelCase: KernelCase): ReturnType<KernelCase["expected"
   expectations.set(kernelCase, known);
   return known;
 }
+
+/** Labels of the backends that computed every case, for the last test of this file. */
+const completed = new Set<string>();
 
 const ops = [...new Set(kernelCases.map(({ op }) => op))];
 
@@ -67,28 +71,38 @@ Deno.test("reference backend equals the formulas after one rounding", async (t) 
   }
   assert.equal(backend.usedBytes(), 0);
   await backend.close();
+  completed.add(referenceEntry.label);
 });
 
 for (const entry of fastEntries) {
-  Deno.test(`${entry.label} backend agrees with the reference`, async (t) => {
-    const backend = await entry.open();
-    const before = backend.usedBytes();
-    for (const op of ops) {
-      await t.step(op, () =>
-        checkOp(op, async (kernelCase) =>
-          differencesFromReference(
-            await runCase(backend, kernelCase),
-            await referenceOf(kernelCase),
-            expectationOf(kernelCase),
-          )));
-    }
-    assert.equal(backend.usedBytes(), before);
-    await backend.close();
-  });
+  optionalTest(
+    { name: `${entry.label} backend agrees with the reference`, needs: entry.needs },
+    async (t) => {
+      const backend = await entry.open();
+      const before = backend.usedBytes();
+      for (const op of ops) {
+        await t.step(op, () =>
+          checkOp(op, async (kernelCase) =>
+            differencesFromReference(
+              await runCase(backend, kernelCase),
+              await referenceOf(kernelCase),
+              expectationOf(kernelCase),
+            )));
+      }
+      assert.equal(backend.usedBytes(), before);
+      const { variant, threads } = backend.description;
+      assert.deepEqual([variant, threads], [entry.variant, entry.threads]);
+      await backend.close();
+      completed.add(entry.label);
+    },
+  );
 }
 
 for (const entry of backendEntries) {
-  Deno.test(`${entry.label} backend computes a row alone as in a batch, bit for bit`, async (t) => {
+  optionalTest({
+    name: `${entry.label} backend computes a row alone as in a batch, bit for bit`,
+    needs: entry.needs,
+  }, async (t) => {
     const backend = await entry.open();
     for (const op of ops) {
       await t.step(op, () =>
@@ -124,3 +138,33 @@ function rowsOfOutputs(outputs: Outputs, rows: number, picked: readonly number[]
     }),
   );
 }
+
+optionalTest(
+  {
+    name: "backends of one numeric class give the same bits",
+    needs: fastEntries.flatMap((e) => e.needs),
+  },
+  async () => {
+    const open = await Promise.all(fastEntries.map((entry) => entry.open()));
+    const classes = Map.groupBy(open, (backend) => backend.description.numericClass);
+    assert.ok(classes.size < open.length, `classes: ${[...classes.keys()]}`);
+    const found: string[] = [];
+    for (const kernelCase of kernelCases) {
+      for (const [first, ...others] of classes.values()) {
+        const bits = await runCase(first!, kernelCase);
+        for (const other of others) {
+          const names = differencesInBits(await runCase(other, kernelCase), bits);
+          const { variant, threads } = other.description;
+          found.push(...names.map((name) => `${variant} x${threads}: ${kernelCase.name}: ${name}`));
+        }
+      }
+    }
+    for (const backend of open) await backend.close();
+    assert.deepEqual(found, []);
+  },
+);
+
+Deno.test("the conformance cases really ran on every backend of this machine", () => {
+  const expected = backendEntries.filter(({ needs }) => needs.every(({ missing }) => !missing));
+  assert.deepEqual([...completed].sort(), expected.map(({ label }) => label).sort());
+});

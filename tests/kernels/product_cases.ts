@@ -75,17 +75,26 @@ interface ProductShape {
   readonly fill?: Fill;
 }
 
-type Fill = "normal" | "large" | "tiny" | "outlier" | "zero" | "saturated";
+type Fill = "normal" | "large" | "tiny" | "outlier" | "zero" | "saturated" | "halves";
 
 /** Float32 inputs of a kind that stresses a rule. */
 function filledValues(draw: Draw, count: number, fill: Fill): Float32Array {
   const values = draw.normals(count);
   if (fill === "large") return values.map((value) => value * 1e15);
   if (fill === "tiny") return values.map((value) => value * 1e-18);
+  if (fill === "halves") return nearHalves(draw, values);
   if (fill === "zero") return values.fill(0);
   if (fill === "saturated") return values.map((value) => (value < 0 ? -3 : 3));
   if (fill === "outlier") return values.map((value, i) => (i % 37 === 5 ? value * 4096 : value));
   return values;
+}
+
+/** Groups of 32 whose codes are so close to k + 1/2 that every rounding step matters. */
+function nearHalves(draw: Draw, values: Float32Array): Float32Array {
+  return values.map((value, i) => {
+    const largest = Math.abs(values[i - i % 32]!);
+    return i % 32 === 0 ? value : largest * (draw.integer(250) - 124.5) / 127;
+  });
 }
 
 const matmulShapes: readonly ProductShape[] = [
@@ -109,6 +118,7 @@ const matmulShapes: readonly ProductShape[] = [
   { rows: 5, k: 130, n: 10, bias: true, fill: "outlier" },
   { rows: 3, k: 48, n: 9, bias: true, fill: "zero" },
   { rows: 5, k: 256, n: 17, fill: "saturated" },
+  { rows: 19, k: 96, n: 40, fill: "halves" },
 ];
 
 function matmulCase(format: MatrixFormat, shape: ProductShape, seed: number): KernelCase {

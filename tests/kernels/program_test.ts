@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import type { Backend, Matrix, MatrixFormat } from "@/kernels/backend.ts";
 import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
+import { optionalTest } from "../skip.ts";
 import { backendEntries } from "./backends.ts";
 import { Bench, pickRows } from "./case.ts";
 import { Draw, encodeFile } from "./naive.ts";
@@ -95,7 +96,10 @@ async function withBench<T>(backend: Backend, use: (bench: Bench) => Promise<T>)
 }
 
 for (const entry of backendEntries) {
-  Deno.test(`${entry.label} expert layers give a row the same bits alone and in a batch`, async () => {
+  optionalTest({
+    name: `${entry.label} expert layers give a row the same bits alone and in a batch`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const rows = 37;
     const input = new Draw(32).normals(rows * WIDTH);
@@ -109,7 +113,10 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} flush() once gives the bits of a flush after every op`, async () => {
+  optionalTest({
+    name: `${entry.label} flush() once gives the bits of a flush after every op`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     for (const rows of [1, 2, 19]) {
       const input = new Draw(33).normals(rows * WIDTH);
@@ -120,7 +127,10 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} flush() runs several programs in the order of their calls`, async () => {
+  optionalTest({
+    name: `${entry.label} flush() runs several programs in the order of their calls`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     await withBench(backend, async (bench) => {
       const x = bench.f32([1, 2, 3], [3]);
@@ -138,7 +148,10 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} allocate() gives zeros that write() and read() change and return`, async () => {
+  optionalTest({
+    name: `${entry.label} allocate() gives zeros that write() and read() change and return`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     await withBench(backend, async () => {
       const samples = {
@@ -164,7 +177,10 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} usedBytes() follows allocations, and reused memory is zero again`, async () => {
+  optionalTest({
+    name: `${entry.label} usedBytes() follows allocations, and reused memory is zero again`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const before = backend.usedBytes();
     for (let round = 0; round < 20; round++) {
@@ -187,7 +203,10 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} allocate() refuses what memory cannot hold`, async () => {
+  optionalTest({
+    name: `${entry.label} allocate() refuses what memory cannot hold`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const before = backend.usedBytes();
     assert.throws(
@@ -198,7 +217,10 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} packRows() takes rows in any order and of any file type`, async () => {
+  optionalTest({
+    name: `${entry.label} packRows() takes rows in any order and of any file type`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const [rows, columns] = [11, 37];
     const values = new Draw(34).normals(rows * columns).map(Math.f16round);

@@ -1,5 +1,6 @@
 /** Properties of sample() that must hold for any logits, on every backend. */
 import assert from "node:assert/strict";
+import { optionalTest } from "../skip.ts";
 import { backendEntries } from "./backends.ts";
 import { Bench, type Outputs, UNIT } from "./case.ts";
 import { Draw } from "./naive.ts";
@@ -82,7 +83,10 @@ async function drawMany(
 }
 
 for (const entry of backendEntries) {
-  Deno.test(`${entry.label} sample() draws tokens as often as their probability`, async () => {
+  optionalTest({
+    name: `${entry.label} sample() draws tokens as often as their probability`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const draws = 2000;
     for (const [index, setting] of settings.entries()) {
@@ -101,7 +105,10 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} sample() gives each token its share of evenly spaced uniforms`, async () => {
+  optionalTest({
+    name: `${entry.label} sample() gives each token its share of evenly spaced uniforms`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const draws = 1000;
     for (const [index, setting] of settings.entries()) {
@@ -115,40 +122,48 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} sample() never leaves its mask`, async () => {
-    const backend = await entry.open();
-    for (const vocabulary of [1, 31, 32, 33, 100]) {
-      const draw = new Draw(vocabulary);
-      const rows = 60;
-      const rowMasks = Array.from({ length: rows }, () => {
-        return new Set(draw.integers(1 + draw.integer(4), vocabulary));
-      });
-      const params = rowMasks.map((_, row) => ({
-        ...neutralParams,
-        temperature: draw.integer(3) * 4,
-        topK: draw.integer(3),
-        topP: draw.integer(2) ? 1 : draw.uniform(),
-        minP: draw.integer(2) ? 0 : draw.uniform(),
-        uniform: draw.integer(2) ? draw.uniform() : Math.fround(1 - UNIT),
-        maskIndex: row,
-      }));
-      const input = {
-        vocabulary,
-        logits: draw.normals(rows * vocabulary, 20),
-        params,
-        masks: rowMasks,
-        adjustments: params.map(() => [{ token: draw.integer(vocabulary), penalty: 1, add: 100 }]),
-        candidates: 1,
-      };
-      const { id } = await run(backend, input);
-      rowMasks.forEach((mask, row) => {
-        assert.ok(mask.has(id![row]!), `row ${row}: ${id![row]} is not in [${[...mask]}]`);
-      });
-    }
-    await backend.close();
-  });
+  optionalTest(
+    { name: `${entry.label} sample() never leaves its mask`, needs: entry.needs },
+    async () => {
+      const backend = await entry.open();
+      for (const vocabulary of [1, 31, 32, 33, 100]) {
+        const draw = new Draw(vocabulary);
+        const rows = 60;
+        const rowMasks = Array.from({ length: rows }, () => {
+          return new Set(draw.integers(1 + draw.integer(4), vocabulary));
+        });
+        const params = rowMasks.map((_, row) => ({
+          ...neutralParams,
+          temperature: draw.integer(3) * 4,
+          topK: draw.integer(3),
+          topP: draw.integer(2) ? 1 : draw.uniform(),
+          minP: draw.integer(2) ? 0 : draw.uniform(),
+          uniform: draw.integer(2) ? draw.uniform() : Math.fround(1 - UNIT),
+          maskIndex: row,
+        }));
+        const input = {
+          vocabulary,
+          logits: draw.normals(rows * vocabulary, 20),
+          params,
+          masks: rowMasks,
+          adjustments: params.map(
+            () => [{ token: draw.integer(vocabulary), penalty: 1, add: 100 }],
+          ),
+          candidates: 1,
+        };
+        const { id } = await run(backend, input);
+        rowMasks.forEach((mask, row) => {
+          assert.ok(mask.has(id![row]!), `row ${row}: ${id![row]} is not in [${[...mask]}]`);
+        });
+      }
+      await backend.close();
+    },
+  );
 
-  Deno.test(`${entry.label} sample() takes the lower id of equal greedy logits`, async () => {
+  optionalTest({
+    name: `${entry.label} sample() takes the lower id of equal greedy logits`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const greedy = { ...neutralParams, temperature: 0 };
     const logits = Float32Array.of(-1, 3, 0, 3, 3, -7);
@@ -164,7 +179,29 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} sample() reports a forced id under the unmodified logits`, async () => {
+  optionalTest({
+    name: `${entry.label} sample() counts a token that just reaches topP or minP as kept`,
+    needs: entry.needs,
+  }, async () => {
+    const backend = await entry.open();
+    const params = { ...neutralParams, uniform: 0.999 };
+    const { id } = await run(
+      backend,
+      repeatedInput(Float32Array.of(2, 2, 2, 2, -1e9), [
+        { ...params, topP: 0.5 }, // 1/4 + 1/4 reaches 0.5
+        { ...params, topP: 0.25 },
+        { ...params, minP: 1 }, // equals the largest
+        { ...params, topK: 3, topP: 0.75 }, // shares of the top 3 are 1/3
+      ]),
+    );
+    assert.deepEqual(Array.from(id!), [1, 0, 3, 2]);
+    await backend.close();
+  });
+
+  optionalTest({
+    name: `${entry.label} sample() reports a forced id under the unmodified logits`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const logits = Float32Array.from([1, 2, 3].map((odds) => Math.log(odds)));
     const forced = { ...neutralParams, forcedId: 0, temperature: 0.1, topK: 1, maskIndex: 0 };
@@ -180,7 +217,11 @@ for (const entry of backendEntries) {
     await backend.close();
   });
 
-  Deno.test(`${entry.label} sample() divides positive and multiplies negative logits by the penalty, then adds`, async () => {
+  optionalTest({
+    name:
+      `${entry.label} sample() divides positive and multiplies negative logits by the penalty, then adds`,
+    needs: entry.needs,
+  }, async () => {
     const backend = await entry.open();
     const greedy = { ...neutralParams, temperature: 0 };
     const logits = Float32Array.of(4, -1, 2.5, 0);
