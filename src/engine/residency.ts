@@ -19,7 +19,6 @@ export class Residency {
   readonly encoder: EncoderCache;
   readonly #bounds: EngineBounds;
   #preemptions = 0;
-  #prefixHitTokens = 0;
 
   constructor(args: { cache: PrefixCache; encoder: EncoderCache; bounds: EngineBounds }) {
     this.cache = args.cache;
@@ -29,10 +28,6 @@ export class Residency {
 
   get preemptions(): number {
     return this.#preemptions;
-  }
-
-  get prefixHitTokens(): number {
-    return this.#prefixHitTokens;
   }
 
   add(sequence: Sequence): void {
@@ -130,13 +125,9 @@ export class Residency {
       assert(page !== undefined, "admission counted a page that is not there");
       sequence.pages.push(page);
     }
-    sequence.computed = path.length * this.#bounds.pageTokens;
+    sequence.computed = sequence.cachedTokens = path.length * this.#bounds.pageTokens;
     sequence.idleSteps = 0;
     sequence.overtaken = 0;
-    const { state } = sequence;
-    if (state.cachedTokens !== undefined) return;
-    state.cachedTokens = sequence.computed;
-    this.#prefixHitTokens += sequence.computed;
   }
 
   /** Pages that can be taken while the unused pages of `path` are kept. */

@@ -49,6 +49,7 @@ export class Scheduler {
   readonly #sequences = new Map<number, Sequence>();
   #arrivals = 0;
   #nextSequenceId = 0;
+  #prefixHitTokens = 0;
   #inFlight: Plan | undefined;
 
   /** `pages * pageTokens` must hold `contextTokens`, so that any request can run alone. */
@@ -83,7 +84,7 @@ export class Scheduler {
   }
 
   get counts(): SchedulerCounts {
-    const { running, waiting, cache, encoder, preemptions, prefixHitTokens } = this.#residency;
+    const { running, waiting, cache, encoder, preemptions } = this.#residency;
     const { hits, misses } = this.#planner.visionCounts;
     return {
       waitingRequests: this.waitingRequests,
@@ -93,7 +94,7 @@ export class Scheduler {
       kvPagesFree: this.#pages.freeCount,
       kvPagesCached: cache.unusedCount,
       preemptions,
-      prefixHitTokens,
+      prefixHitTokens: this.#prefixHitTokens,
       visionCacheTiles: encoder.size,
       visionCacheHits: hits,
       visionCacheMisses: misses,
@@ -232,9 +233,13 @@ export class Scheduler {
     const { state } = sequence;
     const total = state.promptLength;
     const computed = Math.min(sequence.computed, total);
+    if (state.reportedTokens < 0) {
+      state.cachedTokens = sequence.cachedTokens;
+      this.#prefixHitTokens += sequence.cachedTokens;
+    }
     if (computed > state.reportedTokens) {
       state.reportedTokens = computed;
-      const cached = state.cachedTokens ?? 0;
+      const cached = state.cachedTokens;
       outputs.push({ state, event: { type: "prefill", computed, total, cached } });
     }
     if (computed < total) return;

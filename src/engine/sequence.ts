@@ -23,8 +23,8 @@ export class RequestState {
   readonly scores: PromptLogprobEntry[];
   /** The whole prompt was computed once: the other choices may start from its cached pages. */
   promptComputed = false;
-  /** Prompt tokens taken from the prefix cache when the request first started. */
-  cachedTokens: number | undefined = undefined;
+  /** Prompt tokens taken from the prefix cache; known with the first prefill event. */
+  cachedTokens = 0;
   /** Prompt tokens that the last prefill event told of. */
   reportedTokens = -1;
   /** The consumer does not read: nothing more is computed until it does. */
@@ -107,6 +107,8 @@ export class Sequence {
   readonly generated: number[] = [];
   /** Tokens whose keys and values are in `pages`. */
   computed = 0;
+  /** How many of them came from the prefix cache when the sequence last started. */
+  cachedTokens = 0;
   /** In sequence order; enough for all tokens that are known when it starts to run. */
   pages: number[] = [];
   /** Cached pages that the first pages are filed as; their count is the depth of the path. */

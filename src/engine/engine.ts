@@ -1,0 +1,354 @@
+/**
+ * The loop: takes requests, runs steps while there is something to compute, hands events to their
+ * consumers. Decisions are the scheduler's, numbers the runner's.
+ *
+ * Back-pressure: a request whose consumer leaves `unreadEvents` events unread is paused until half
+ * of them are read; meanwhile it is the first to give up its pages. A failed step ends the requests
+ * of that step only; after `failedStepsMax` failures in a row the engine counts as lost.
+ */
+import { assert } from "@/assert.ts";
+import type { Clock } from "@/clock.ts";
+import { OperatingError } from "@/errors.ts";
+import type { KvFormat } from "@/kernels/backend.ts";
+import { limits } from "@/limits.ts";
+import type { LanguageModel } from "@/model/language_model.ts";
+import { allowedIds } from "@/sampling/token_mask.ts";
+import type { Logger } from "@/telemetry/log.ts";
+import type { Metrics } from "@/telemetry/metrics.ts";
+import { checkBounds, defaultEngineBounds, type EngineBounds } from "./bounds.ts";
+import { EngineTelemetry, type RequestOutcome, type RequestTimes } from "./engine_telemetry.ts";
+import { GenerationStream } from "./generation_stream.ts";
+import type { Plan, StepResult } from "./plan.ts";
+import type { EngineEvent, Generation, GenerationRequest, Generator } from "./request.ts";
+import { checkRequest, type RequestRules } from "./request_check.ts";
+import { kvPageBytes, Runner, tileBytes } from "./runner.ts";
+import { Scheduler, type SchedulerCounts, type SchedulerOutput } from "./scheduler.ts";
+import type { RequestState } from "./sequence.ts";
+
+export interface EngineOptions {
+  readonly model: LanguageModel;
+  /** Size of the KV cache, in pages or in bytes. */
+  readonly kv:
+    & { readonly format: KvFormat }
+    & ({ readonly pages: number } | { readonly bytesMax: number });
+  /** Ids from here on are padding rows of the embedding and are never sampled. */
+  readonly usableVocabulary: number;
+  /** Other ids that are never sampled: image placeholders and the like. */
+  readonly forbiddenIds: readonly number[];
+  /** Longest prompt and answer together; at most what model and KV cache allow (the default). */
+  readonly contextTokens?: number;
+  /** Bytes of encoded tiles kept. */
+  readonly visionCacheBytes?: number;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly bounds?: Partial<EngineBounds>;
+  /** Checks the bookkeeping whenever the engine falls idle: for tests and debugging. */
+  readonly checksIntegrity?: boolean;
+}
+
+export interface EngineStats extends SchedulerCounts {
+  /** False once the backend is lost: nothing will run again. */
+  readonly healthy: boolean;
+  readonly draining: boolean;
+  readonly steps: number;
+  /** How long the step in flight has been running, in ms; 0 when none is. */
+  readonly stepRunningMs: number;
+  readonly contextTokens: number;
+  readonly kvBytes: number;
+  readonly visionCacheSlots: number;
+}
+
+/** A request between submission and its last event. */
+interface Active {
+  readonly state: RequestState;
+  readonly stream: GenerationStream;
+  readonly times: RequestTimes;
+  /** Choices whose finish event is still to come. */
+  unfinished: number;
+  /** Stops listening to the caller's signal. */
+  readonly detach: () => void;
+}
+
+export class Engine implements Generator {
+  readonly contextTokens: number;
+  readonly #clock: Clock;
+  readonly #bounds: EngineBounds;
+  readonly #rules: RequestRules;
+  readonly #scheduler: Scheduler;
+  readonly #runner: Runner;
+  readonly #telemetry: EngineTelemetry;
+  readonly #checksIntegrity: boolean;
+  readonly #sizes: { readonly kvBytes: number; readonly visionCacheSlots: number };
+  readonly #active = new Map<RequestState, Active>();
+  /** Resolves when the loop has nothing to do. */
+  #loop: Promise<void> = Promise.resolve();
+  #isLooping = false;
+  #drained: PromiseWithResolvers<void> | undefined;
+  #draining = false;
+  #lost: OperatingError | undefined;
+  #steps = 0;
+  #failedSteps = 0;
+  #stepStartMs: number | undefined;
+  #yieldedMs: number;
+
+  /** Allocates the KV cache: throws OperatingError("unavailable") when it does not fit. */
+  constructor(options: EngineOptions) {
+    const { model, kv, clock } = options;
+    const bounds = { ...defaultEngineBounds, ...options.bounds };
+    checkBounds(bounds);
+    const { pageTokens } = bounds;
+    const pageBytes = kvPageBytes(model.kvShape, { format: kv.format, pageTokens });
+    const pages = "pages" in kv ? kv.pages : Math.floor(kv.bytesMax / pageBytes);
+    const contextTokens = Math.min(
+      options.contextTokens ?? Infinity,
+      model.contextTokensMax,
+      pages * pageTokens,
+    );
+    assert(contextTokens >= 2, `a context of ${contextTokens} tokens in ${pages} KV pages`);
+    const visionBytes = options.visionCacheBytes ?? limits.visionCacheBytesMax;
+    const tileSlots = Math.max(bounds.stepTiles, Math.floor(visionBytes / tileBytes(model)));
+    const { vocabularySize, tokensPerTile, tileSize, endTokenIds } = model;
+    this.contextTokens = contextTokens;
+    this.#clock = clock;
+    this.#bounds = bounds;
+    this.#rules = { contextTokens, vocabularySize, tokensPerTile, tileSize };
+    this.#scheduler = new Scheduler({
+      bounds,
+      pages,
+      tileSlots,
+      contextTokens,
+      tokensPerTile,
+      endTokenIds,
+    });
+    const { usableVocabulary, forbiddenIds } = options;
+    this.#runner = new Runner({
+      model,
+      kv: { format: kv.format, pages, pageTokens },
+      allowed: allowedIds({ vocabularySize, usableVocabulary, forbiddenIds }),
+    });
+    this.#telemetry = new EngineTelemetry(options);
+    this.#checksIntegrity = options.checksIntegrity ?? false;
+    this.#sizes = { kvBytes: pages * pageBytes, visionCacheSlots: tileSlots };
+    this.#yieldedMs = clock.nowMs();
+  }
+
+  submit(request: GenerationRequest, options: { signal?: AbortSignal } = {}): Generation {
+    try {
+      this.#checkOpen();
+      checkRequest(request, this.#rules);
+      this.#checkQueue();
+    } catch (error) {
+      this.#telemetry.refused();
+      throw error;
+    }
+    const state = this.#scheduler.add(request);
+    const { signal } = options;
+    const cancel = () => this.#cancel(state);
+    const stream = new GenerationStream({
+      finishChoice: (choice) => this.#finishChoice(state, choice),
+      onRead: () => this.#resumeIfRead(state),
+      onLeave: cancel,
+    });
+    signal?.addEventListener("abort", cancel, { once: true });
+    this.#active.set(state, {
+      state,
+      stream,
+      times: this.#telemetry.accepted(request.promptIds.length),
+      unfinished: request.choices,
+      detach: () => signal?.removeEventListener("abort", cancel),
+    });
+    if (signal?.aborted) cancel();
+    this.#wake();
+    return stream;
+  }
+
+  stats(): EngineStats {
+    const stepStartMs = this.#stepStartMs;
+    return {
+      ...this.#scheduler.counts,
+      ...this.#sizes,
+      healthy: this.#lost === undefined,
+      draining: this.#draining,
+      steps: this.#steps,
+      stepRunningMs: stepStartMs === undefined ? 0 : this.#clock.nowMs() - stepStartMs,
+      contextTokens: this.contextTokens,
+    };
+  }
+
+  /** Refuses new requests from now on; resolves when the accepted ones have ended. */
+  drain(): Promise<void> {
+    this.#draining = true;
+    this.#drained ??= Promise.withResolvers();
+    if (this.#active.size === 0) this.#drained.resolve();
+    return this.#drained.promise;
+  }
+
+  /** Ends everything now and frees the engine's memory; the model stays open. */
+  async close(): Promise<void> {
+    this.#draining = true;
+    this.#failAll(new OperatingError("unavailable", "Cannot go on: the server is stopping"));
+    await this.#loop;
+    this.#runner.close();
+  }
+
+  /** Asserts that the scheduler's bookkeeping is consistent. */
+  checkIntegrity(): void {
+    this.#scheduler.checkIntegrity();
+  }
+
+  #checkOpen(): void {
+    if (this.#lost) throw this.#lost;
+    if (!this.#draining) return;
+    throw new OperatingError("unavailable", "Cannot take requests: the server is stopping");
+  }
+
+  #checkQueue(): void {
+    const { counts } = this.#scheduler;
+    const { queueRequests } = this.#bounds;
+    if (counts.waitingRequests < queueRequests) return;
+    throw new OperatingError(
+      "overloaded",
+      `Cannot queue the request: ${counts.waitingRequests} of ${queueRequests} wait already`,
+      { retryAfterSeconds: this.#telemetry.retryAfterSeconds(counts) },
+    );
+  }
+
+  /** Starts the loop unless it runs. */
+  #wake(): void {
+    if (this.#isLooping || this.#lost) return;
+    this.#isLooping = true;
+    this.#loop = this.#runLoop();
+  }
+
+  async #runLoop(): Promise<void> {
+    try {
+      // What is submitted in the same turn shares the first step.
+      await Promise.resolve();
+      let plan: Plan;
+      while ((plan = this.#scheduler.schedule()).rowCount > 0) {
+        await this.#step(plan);
+        await this.#yieldIfDue();
+      }
+      if (this.#checksIntegrity && !this.#lost) this.#scheduler.checkIntegrity();
+    } catch (error) {
+      this.#lose(error);
+    } finally {
+      this.#isLooping = false;
+      this.#telemetry.counts(this.#scheduler.counts);
+    }
+  }
+
+  async #step(plan: Plan): Promise<void> {
+    const startMs = this.#stepStartMs = this.#clock.nowMs();
+    let result: StepResult;
+    try {
+      result = await this.#runner.run(plan);
+    } catch (error) {
+      return this.#failStep(plan, error);
+    } finally {
+      this.#stepStartMs = undefined;
+      this.#steps += 1;
+    }
+    this.#failedSteps = 0;
+    for (const output of this.#scheduler.apply(plan, result)) this.#deliver(output);
+    this.#telemetry.step(plan, this.#clock.nowMs() - startMs);
+    this.#telemetry.counts(this.#scheduler.counts);
+  }
+
+  /** A fast backend must not keep timers and requests from running. */
+  async #yieldIfDue(): Promise<void> {
+    if (this.#clock.nowMs() - this.#yieldedMs < limits.engineYieldMs) return;
+    await nextTurn();
+    this.#yieldedMs = this.#clock.nowMs();
+  }
+
+  #deliver(output: SchedulerOutput): void {
+    const active = this.#active.get(output.state);
+    if (active === undefined) return;
+    if ("error" in output) return this.#end(active, { outcome: "failed", error: output.error });
+    this.#push(active, output.event);
+  }
+
+  #push(active: Active, event: EngineEvent): void {
+    const { state, stream, times } = active;
+    if (event.type === "token") this.#telemetry.token(times, event.choice);
+    stream.push(event);
+    if (event.type === "finish") active.unfinished -= 1;
+    if (active.unfinished === 0) this.#end(active, { outcome: "finished" });
+    else if (stream.unread >= this.#bounds.unreadEvents && !state.paused) {
+      this.#scheduler.setPaused(state, true);
+    }
+  }
+
+  #resumeIfRead(state: RequestState): void {
+    const active = this.#active.get(state);
+    if (!active || !state.paused) return;
+    if (active.stream.unread > this.#bounds.unreadEvents / 2) return;
+    this.#scheduler.setPaused(state, false);
+    this.#wake();
+  }
+
+  #finishChoice(state: RequestState, choice: number): void {
+    const active = this.#active.get(state);
+    const event = active && this.#scheduler.finishChoice(state, choice);
+    if (event) this.#push(active, event);
+    this.#wake();
+  }
+
+  #cancel(state: RequestState): void {
+    const active = this.#active.get(state);
+    if (active === undefined) return;
+    this.#scheduler.abort(state);
+    const error = new OperatingError("cancelled", "Cannot go on: the request was cancelled");
+    this.#end(active, { outcome: "cancelled", error });
+    this.#wake();
+  }
+
+  #end(active: Active, end: { outcome: RequestOutcome; error?: OperatingError }): void {
+    this.#active.delete(active.state);
+    active.detach();
+    if (end.error) active.stream.fail(end.error, { dropped: end.outcome === "cancelled" });
+    else active.stream.end();
+    this.#telemetry.ended(active.times, end.outcome);
+    if (this.#active.size === 0) this.#drained?.resolve();
+  }
+
+  #failStep(plan: Plan, cause: unknown): void {
+    this.#telemetry.stepFailed(plan, cause);
+    this.#failedSteps += 1;
+    const error = cause instanceof OperatingError
+      ? cause
+      : new OperatingError("internal", "Cannot go on: a computing step failed", { cause });
+    for (const state of this.#scheduler.fail(plan)) {
+      const active = this.#active.get(state);
+      if (active) this.#end(active, { outcome: "failed", error });
+    }
+    if (this.#failedSteps >= limits.failedStepsMax) this.#lose(cause);
+  }
+
+  /** The backend or the bookkeeping cannot be trusted any more. */
+  #lose(cause: unknown): void {
+    this.#telemetry.lost(cause);
+    this.#lost = new OperatingError("unavailable", "Cannot compute: the model has failed", {
+      cause,
+    });
+    this.#failAll(this.#lost);
+  }
+
+  #failAll(error: OperatingError): void {
+    for (const active of [...this.#active.values()]) {
+      // A lost engine's bookkeeping is never used again, and may be what failed.
+      if (!this.#lost) this.#scheduler.abort(active.state);
+      this.#end(active, { outcome: "failed", error });
+    }
+  }
+}
+
+/** Lets timers and network events run. Where it exists, setImmediate is far quicker than a timer. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    if (typeof globalThis.setImmediate === "function") globalThis.setImmediate(resolve);
+    else setTimeout(resolve, 0);
+  });
+}

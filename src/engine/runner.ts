@@ -1,0 +1,148 @@
+/**
+ * Executes plans on a model: owns the KV cache and the encoded tiles, turns a plan into arrays,
+ * and brings ids back. It decides nothing.
+ */
+import { assert } from "@/assert.ts";
+import type { KvCache, KvFormat } from "@/kernels/backend.ts";
+import type { LanguageModel, StepInput } from "@/model/language_model.ts";
+import { GrowingTensor } from "@/sampling/growing_tensor.ts";
+import { Sampler } from "@/sampling/sampler.ts";
+import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
+import type { Plan, PlannedTile, StepResult } from "./plan.ts";
+
+/** Bytes of one KV page: keys and values of all layers. */
+export function kvPageBytes(
+  shape: LanguageModel["kvShape"],
+  options: { format: KvFormat; pageTokens: number },
+): number {
+  const { format, pageTokens } = options;
+  const headBytes = format === "f32"
+    ? 4 * shape.headWidth
+    : format === "f16"
+    ? 2 * shape.headWidth
+    : shape.headWidth + 4; // q8: codes and one scale
+  return 2 * shape.layers * shape.kvHeads * pageTokens * headBytes;
+}
+
+/** Bytes of one encoded tile. */
+export function tileBytes(model: LanguageModel): number {
+  return 4 * model.tokensPerTile * model.hiddenWidth;
+}
+
+export class Runner {
+  readonly #model: LanguageModel;
+  readonly #cache: KvCache;
+  readonly #sampler: Sampler;
+  readonly #pixels: GrowingTensor;
+  readonly #encoded: GrowingTensor;
+  /** Visual tokens by slot of the vision cache, [tokensPerTile, hiddenWidth] each. */
+  readonly #slots = new Map<number, Tensor>();
+
+  /** `allowed` is the mask of ids that may be drawn. */
+  constructor(args: {
+    model: LanguageModel;
+    kv: { format: KvFormat; pages: number; pageTokens: number };
+    allowed: Int32Array;
+  }) {
+    const { model, kv } = args;
+    const { backend, kvShape } = model;
+    this.#model = model;
+    this.#cache = backend.createKvCache({ ...kvShape, ...kv });
+    this.#sampler = new Sampler(backend, args.allowed);
+    this.#pixels = new GrowingTensor(backend, "u8");
+    this.#encoded = new GrowingTensor(backend, "f32");
+  }
+
+  /** Runs one step. On failure nothing recorded is left behind. */
+  async run(plan: Plan): Promise<StepResult> {
+    const { backend } = this.#model;
+    try {
+      this.#encode(plan.tiles);
+      const logits = await this.#model.forward(this.#stepInput(plan), this.#cache);
+      const read = this.#sampler.record(logits, plan.logitRows.map((row) => row.sampling));
+      await backend.flush();
+      return { rows: await read() };
+    } catch (error) {
+      // What the failed step left recorded must not run inside the next one.
+      await backend.flush().catch((cause: unknown) => {
+        throw new AggregateError([error, cause], "Cannot run a step, nor clear what it recorded");
+      });
+      throw error;
+    }
+  }
+
+  /** Frees everything; the backend and the model stay open. */
+  close(): void {
+    const { backend } = this.#model;
+    for (const tensor of this.#slots.values()) backend.free(tensor);
+    this.#slots.clear();
+    this.#pixels.close();
+    this.#encoded.close();
+    this.#sampler.close();
+    backend.free(this.#cache);
+  }
+
+  /** Records the vision tower for new tiles and moves each result to its slot. */
+  #encode(tiles: readonly PlannedTile[]): void {
+    if (tiles.length === 0) return;
+    const { backend, tileSize, tokensPerTile, hiddenWidth } = this.#model;
+    const pixelBytes = tileSize * tileSize * 3;
+    const pixels = new Uint8Array(tiles.length * pixelBytes);
+    for (const [index, tile] of tiles.entries()) {
+      assert(tile.pixels.length === pixelBytes, `tile of ${tile.pixels.length} bytes`);
+      pixels.set(tile.pixels, index * pixelBytes);
+    }
+    const input = this.#pixels.write(pixels, [tiles.length, tileSize, tileSize, 3]);
+    const out = this.#encoded.view([tiles.length * tokensPerTile, hiddenWidth]);
+    this.#model.encodeTiles(input, tiles.length, out);
+    for (const [index, { slot }] of tiles.entries()) {
+      backend.ops.copyRows({
+        source: sliceRows(out, index * tokensPerTile, tokensPerTile),
+        out: this.#slot(slot),
+        width: hiddenWidth,
+        rowCount: tokensPerTile,
+      });
+    }
+  }
+
+  #slot(slot: number): Tensor {
+    let tensor = this.#slots.get(slot);
+    if (tensor === undefined) {
+      const { backend, tokensPerTile, hiddenWidth } = this.#model;
+      tensor = backend.allocate("f32", [tokensPerTile, hiddenWidth]);
+      this.#slots.set(slot, tensor);
+    }
+    return tensor;
+  }
+
+  #stepInput(plan: Plan): StepInput {
+    const { chunks, rowCount } = plan;
+    const pageColumns = Math.max(0, ...chunks.map((chunk) => chunk.pages.length));
+    const input = {
+      tokenIds: new Int32Array(rowCount),
+      positions: new Int32Array(rowCount),
+      slots: new Int32Array(rowCount),
+      rowSequence: new Int32Array(rowCount),
+      pageTable: new Int32Array(chunks.length * pageColumns),
+      sequences: chunks.length,
+      splices: plan.splices.map(({ slot, ...splice }) => ({ source: this.#slot(slot), ...splice })),
+      logitRows: Int32Array.from(plan.logitRows, (row) => row.stepRow),
+    };
+    const { pageTokens } = this.#cache;
+    let row = 0;
+    for (const [sequence, { start, tokenIds, pages }] of chunks.entries()) {
+      input.pageTable.set(pages, sequence * pageColumns);
+      for (const [offset, id] of tokenIds.entries()) {
+        const position = start + offset;
+        input.tokenIds[row] = id;
+        input.positions[row] = position;
+        input.rowSequence[row] = sequence;
+        input.slots[row] = pages[Math.floor(position / pageTokens)]! * pageTokens +
+          position % pageTokens;
+        row += 1;
+      }
+    }
+    assert(row === rowCount, `${row} rows laid out of ${rowCount}`);
+    return input;
+  }
+}
