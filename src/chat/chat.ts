@@ -26,11 +26,11 @@ export interface ChatRequest {
   readonly options: AnswerOptions;
 }
 
-/** One picture of a prompt: where it came from, its tiles and its place. */
+/** One file of a prompt: where it came from, its tiles and their places (a clip has several). */
 export interface PromptPicture {
   readonly reference: PictureReference;
   readonly image: TiledImage;
-  readonly span: PictureSpan;
+  readonly spans: readonly PictureSpan[];
 }
 
 export interface ChatPrompt {
@@ -59,17 +59,15 @@ export async function prepareChat(
   const references = listPictures(messages, tilesMax);
   const images = await desk.loadPictures(references, { model, signal });
   const { tokenizer, promptTokens, tokensPerTile, grammar } = model;
-  const { ids, spans } = encodePrompt(renderChat(messages, { grammar, thinking }), {
-    tokenizer,
-    promptTokens,
-    tokensPerTile,
-    tileCounts: images.map((image) => image.tileCount),
+  const tileCounts = images.map((image) => image.tileCount);
+  const pieces = renderChat(messages, { grammar, thinking, tileCounts });
+  const { ids, spans } = encodePrompt(pieces, { tokenizer, promptTokens, tokensPerTile });
+  const nextSpan = spans.values();
+  const pictures = references.map((reference, index): PromptPicture => {
+    const image = images[index]!;
+    const spanCount = reference.kind === "clip" ? image.tileCount : 1;
+    return { reference, image, spans: [...nextSpan.take(spanCount)] };
   });
-  const pictures = references.map((reference, index) => ({
-    reference,
-    image: images[index]!,
-    span: spans[index]!,
-  }));
   return { ids, pictures };
 }
 
@@ -100,13 +98,16 @@ export async function* complete(
 }
 
 function promptTiles(
-  { image, span }: PromptPicture,
+  { image, spans }: PromptPicture,
   { tokensPerTile }: ServedModel,
 ): PromptTile[] {
   const tileBytes = image.tileSize * image.tileSize * 3;
-  return Array.from({ length: image.tileCount }, (_, index) => ({
+  const starts = spans.flatMap(({ start, tiles }) =>
+    Array.from({ length: tiles }, (_, index) => start + index * tokensPerTile)
+  );
+  return starts.map((start, index) => ({
     hash: image.tileHashes[index]!,
     pixels: image.tiles.subarray(index * tileBytes, (index + 1) * tileBytes),
-    start: span.start + index * tokensPerTile,
+    start,
   }));
 }

@@ -4,6 +4,8 @@
  */
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
+import type { Codec } from "@/media/codec.ts";
+import type { FrameRequest } from "@/media/codec_protocol.ts";
 import type { TiledImage, TileRequest } from "@/media/tiling.ts";
 import type { PictureReference } from "./message.ts";
 import type { ServedModel } from "./served_model.ts";
@@ -13,14 +15,8 @@ export interface PictureLoader {
   load(url: string, options: { signal: AbortSignal; field: string }): Promise<Uint8Array>;
 }
 
-/** Decodes and cuts encoded pictures (`Codec`). Throws OperatingError `invalid_media`. */
-export interface PictureTiler {
-  prepareTiles(
-    bytes: Uint8Array,
-    request: TileRequest,
-    options: { signal: AbortSignal },
-  ): Promise<TiledImage>;
-}
+/** Decodes and cuts encoded pictures. Throws OperatingError naming `field`. */
+export type PictureTiler = Pick<Codec, "prepareTiles" | "prepareFrames">;
 
 /** What `loadPictures` needs of the model. */
 export type PictureSettings = Pick<
@@ -133,44 +129,38 @@ export class PictureDesk {
   }
 
   async #loadPicture(
-    { url, field, tilesMax }: PictureReference,
+    reference: PictureReference,
     { model, signal }: { model: PictureSettings; signal: AbortSignal },
   ): Promise<TiledImage> {
+    const { url, field } = reference;
     const bytes = await this.#loader.load(url, { signal, field });
-    const request = tileRequest(model, tilesMax);
-    const key = `${await contentHash(bytes)} ${JSON.stringify(request)}`;
+    const work = tilingOf(reference, model);
+    const key = `${await contentHash(bytes)} ${JSON.stringify(work)}`;
     const cached = this.#cache.get(key);
     if (cached !== undefined) return cached;
-    signal.throwIfAborted();
-    try {
-      const image = await this.#tiler.prepareTiles(bytes, request, { signal });
-      this.#cache.set(key, image);
-      return image;
-    } catch (error) {
-      throw nameField(error, field);
-    }
+    const options = { signal, field };
+    const image = "frames" in work
+      ? await this.#tiler.prepareFrames(bytes, work.frames, options)
+      : await this.#tiler.prepareTiles(bytes, work.tiles, options);
+    this.#cache.set(key, image);
+    return image;
   }
 }
 
-function tileRequest(model: PictureSettings, tilesMax: number | undefined): TileRequest {
+type Tiling = { readonly tiles: TileRequest } | { readonly frames: FrameRequest };
+
+function tilingOf({ kind, tilesMax }: PictureReference, model: PictureSettings): Tiling {
   const { tileSize, thumbnail, msac } = model;
-  const applyOrientation = model.uprightPictures;
-  if (tilesMax === 1) {
-    return { tileSize, maxTiles: 1, thumbnail: false, applyOrientation, singleTile: true };
-  }
-  return { tileSize, maxTiles: tilesMax ?? model.tilesMax, thumbnail, msac, applyOrientation };
+  if (kind === "clip") return { frames: { count: limits.clipFramesDefault, tileSize } };
+  const upright = { tileSize, applyOrientation: model.uprightPictures };
+  return kind === "frame" || tilesMax === 1
+    ? { tiles: { ...upright, maxTiles: 1, thumbnail: false, singleTile: true } }
+    : { tiles: { ...upright, maxTiles: tilesMax ?? model.tilesMax, thumbnail, msac } };
 }
 
 async function contentHash(bytes: Uint8Array): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>);
   return new Uint8Array(digest).toHex();
-}
-
-/** The codec knows no requests: its errors get the field here. */
-function nameField(error: unknown, field: string): unknown {
-  if (!(error instanceof OperatingError) || error.field !== undefined) return error;
-  const { code, message, detail, retryAfterSeconds } = error;
-  return new OperatingError(code, message, { field, detail, retryAfterSeconds, cause: error });
 }
 
 function tooManyTiles(

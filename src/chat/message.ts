@@ -28,7 +28,14 @@ export interface VideoPart {
   readonly frames: readonly { readonly url: string; readonly field: string }[];
 }
 
-export type Part = TextPart | ImagePart | VideoPart;
+/** A video as one file (an animated picture), of which frames are sampled. */
+export interface ClipPart {
+  readonly type: "clip";
+  readonly url: string;
+  readonly field: string;
+}
+
+export type Part = TextPart | ImagePart | VideoPart | ClipPart;
 
 /** One turn. Pictures stand only in turns of the user. */
 export interface Message {
@@ -45,15 +52,16 @@ export interface Thinking {
 
 export const NO_THINKING: Thinking = { enabled: false, budgetTokens: undefined };
 
-/** One picture of a request in prompt order: an image, or a frame of a video. */
+/** One file of a request in prompt order: an image, a frame of a video, or a clip of many frames. */
 export interface PictureReference {
+  readonly kind: "image" | "frame" | "clip";
   readonly url: string;
   readonly field: string;
-  /** Tiles the picture may be cut into at most; undefined = the model's own bound. */
+  /** Tiles an image may be cut into at most; undefined = the model's own bound. */
   readonly tilesMax: number | undefined;
 }
 
-/** The pictures of all messages in prompt order; `tilesMax` bounds images of normal detail. */
+/** The files of all messages in prompt order; `tilesMax` bounds images of normal detail. */
 export function listPictures(
   messages: readonly Message[],
   tilesMax: number | undefined,
@@ -62,9 +70,13 @@ export function listPictures(
   for (const part of messages.flatMap((message) => message.parts)) {
     if (part.type === "image") {
       const { url, field, detail } = part;
-      pictures.push({ url, field, tilesMax: detail === "low" ? 1 : tilesMax });
+      pictures.push({ kind: "image", url, field, tilesMax: detail === "low" ? 1 : tilesMax });
+    } else if (part.type === "clip") {
+      pictures.push({ kind: "clip", url: part.url, field: part.field, tilesMax: undefined });
     } else if (part.type === "video") {
-      for (const { url, field } of part.frames) pictures.push({ url, field, tilesMax: 1 });
+      for (const { url, field } of part.frames) {
+        pictures.push({ kind: "frame", url, field, tilesMax: undefined });
+      }
     }
   }
   return pictures;

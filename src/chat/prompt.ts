@@ -2,7 +2,6 @@
  * Prompt pieces -> token ids with the places of the picture tiles. Owns the encoding rules; the
  * order of the pieces is `template.ts`, the pixels are `images.ts`.
  */
-import { assert } from "@/assert.ts";
 import type { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import type { PromptTokens } from "./served_model.ts";
 import type { PromptPiece } from "./template.ts";
@@ -15,7 +14,7 @@ export interface PictureSpan {
 
 export interface EncodedPrompt {
   readonly ids: readonly number[];
-  /** One per picture, in prompt order. */
+  /** One per picture or frame, in prompt order. */
   readonly spans: readonly PictureSpan[];
 }
 
@@ -23,8 +22,6 @@ export interface PromptEncoding {
   readonly tokenizer: Tokenizer;
   readonly promptTokens: PromptTokens;
   readonly tokensPerTile: number;
-  /** Tiles of each picture, in prompt order. */
-  readonly tileCounts: readonly number[];
 }
 
 /**
@@ -35,7 +32,7 @@ export interface PromptEncoding {
  */
 export function encodePrompt(
   pieces: readonly PromptPiece[],
-  { tokenizer, promptTokens, tokensPerTile, tileCounts }: PromptEncoding,
+  { tokenizer, promptTokens, tokensPerTile }: PromptEncoding,
 ): EncodedPrompt {
   const ids: number[] = [];
   const spans: PictureSpan[] = [];
@@ -47,14 +44,12 @@ export function encodePrompt(
     } else if (piece.type === "text") {
       for (const id of tokenizer.encode(piece.text, { specialTokens })) ids.push(id);
     } else {
-      const tiles = tileCounts[piece.index];
-      assert(tiles !== undefined, `picture ${piece.index} has a tile count`);
+      const { tiles } = piece;
       ids.push(promptTokens.imageStart);
       spans.push({ start: ids.length, tiles });
       for (let i = 0; i < tiles * tokensPerTile; i++) ids.push(promptTokens.imageContext);
       ids.push(promptTokens.imageEnd);
     }
   }
-  assert(spans.length === tileCounts.length, "every picture has its place in the prompt");
   return { ids, spans };
 }

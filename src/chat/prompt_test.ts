@@ -33,8 +33,9 @@ function encode(
   const pieces = renderChat(messages, {
     grammar,
     thinking: { ...NO_THINKING, enabled: thinking },
+    tileCounts,
   });
-  return encodePrompt(pieces, { tokenizer, promptTokens, tokensPerTile, tileCounts });
+  return encodePrompt(pieces, { tokenizer, promptTokens, tokensPerTile });
 }
 
 const text = (text: string): Part => ({ type: "text", text });
@@ -96,6 +97,11 @@ Deno.test("renderChat() writes a line per frame of a video", () => {
     { tileCounts: [1, 1] },
   );
   assert.deepEqual(video.ids, byHand.ids);
+  const clip = encode(
+    [user({ type: "clip", url: "data:,", field: "f" }, text("what happens?"))],
+    { tileCounts: [2] },
+  );
+  assert.deepEqual(clip, byHand);
 });
 
 Deno.test("renderChat() appends the thinking instruction to the last user turn", () => {

@@ -3,6 +3,7 @@
  * Knows no token ids and no pixels (`prompt.ts`), and never runs the checkpoint's jinja, whose
  * system and assistant turns name tokens that do not exist.
  */
+import { assert } from "@/assert.ts";
 import type { Message, Part, Role, Thinking } from "./message.ts";
 
 /** The parts of the grammar that a checkpoint may set. */
@@ -16,8 +17,8 @@ export interface PromptGrammar {
 export type PromptPiece =
   | { readonly type: "token"; readonly token: "turnStart" | "turnEnd" }
   | { readonly type: "text"; readonly text: string }
-  /** A picture's place: `<img>`, its visual tokens, `</img>`. Index in prompt order. */
-  | { readonly type: "picture"; readonly index: number };
+  /** A picture's place: `<img>`, the visual tokens of its tiles, `</img>`. */
+  | { readonly type: "picture"; readonly tiles: number };
 
 /** System text of the released checkpoints. */
 export const RELEASED_SYSTEM_TEXT =
@@ -59,15 +60,22 @@ function unescapeLiteral(literal: string): string {
   });
 }
 
+export interface RenderOptions {
+  readonly grammar: PromptGrammar;
+  readonly thinking: Thinking;
+  /** Tiles of each file in prompt order, as `listPictures` lists them; a clip's are its frames. */
+  readonly tileCounts: readonly number[];
+}
+
 /**
  * Renders a conversation and the header of the answer to come. The thinking instruction ends the
  * last turn of the user.
  */
 export function renderChat(
   messages: readonly Message[],
-  { grammar, thinking }: { grammar: PromptGrammar; thinking: Thinking },
+  { grammar, thinking, tileCounts }: RenderOptions,
 ): PromptPiece[] {
-  const writer = new PieceWriter();
+  const writer = new PieceWriter(tileCounts);
   if (messages[0]?.role !== "system") {
     writer.openTurn("system");
     writer.text(grammar.systemText);
@@ -94,23 +102,41 @@ function needsLineBreak(parts: readonly Part[]): boolean {
 }
 
 function writePart(writer: PieceWriter, part: Part): void {
-  if (part.type === "text") {
-    writer.text(part.text);
-  } else if (part.type === "image") {
-    writer.picture();
-  } else {
-    for (const index of part.frames.keys()) {
-      writer.text(`Frame-${index + 1}: `);
-      writer.picture();
-    }
+  switch (part.type) {
+    case "text":
+      return writer.text(part.text);
+    case "image":
+      return writer.picture(writer.nextTileCount());
+    case "video":
+      return writeFrames(writer, part.frames.map(() => writer.nextTileCount()));
+    case "clip":
+      return writeFrames(writer, new Array<number>(writer.nextTileCount()).fill(1));
+  }
+}
+
+function writeFrames(writer: PieceWriter, tileCounts: readonly number[]): void {
+  for (const [index, tiles] of tileCounts.entries()) {
+    writer.text(`Frame-${index + 1}: `);
+    writer.picture(tiles);
   }
 }
 
 /** Collects pieces; joins texts as they come. */
 class PieceWriter {
   readonly #pieces: PromptPiece[] = [];
+  readonly #tileCounts: Iterator<number>;
   #text = "";
-  #pictureCount = 0;
+
+  constructor(tileCounts: readonly number[]) {
+    this.#tileCounts = tileCounts.values();
+  }
+
+  /** Tiles of the next file in prompt order. */
+  nextTileCount(): number {
+    const { value, done } = this.#tileCounts.next();
+    assert(!done, "every picture has a tile count");
+    return value;
+  }
 
   openTurn(role: Role): void {
     this.#push({ type: "token", token: "turnStart" });
@@ -125,13 +151,13 @@ class PieceWriter {
     this.#text += text;
   }
 
-  picture(): void {
-    this.#push({ type: "picture", index: this.#pictureCount });
-    this.#pictureCount += 1;
+  picture(tiles: number): void {
+    this.#push({ type: "picture", tiles });
     this.#text = "\n";
   }
 
   finish(): PromptPiece[] {
+    assert(this.#tileCounts.next().done, "every tile count has a picture");
     this.#flushText();
     return this.#pieces;
   }

@@ -2,16 +2,17 @@ import assert from "node:assert/strict";
 import { type Message, NO_THINKING } from "./message.ts";
 import { readGrammar, RELEASED_SYSTEM_TEXT, renderChat } from "./template.ts";
 
-function renderText(messages: readonly Message[], systemText = "S"): string {
+function renderText(messages: readonly Message[], tileCounts: readonly number[] = []): string {
   const pieces = renderChat(messages, {
-    grammar: { template: "univl-chat", systemText },
+    grammar: { template: "univl-chat", systemText: "S" },
     thinking: NO_THINKING,
+    tileCounts,
   });
   return pieces.map((piece) =>
     piece.type === "text"
       ? piece.text
       : piece.type === "picture"
-      ? `{${piece.index}}`
+      ? `{${piece.tiles}}`
       : { turnStart: "[", turnEnd: "]" }[piece.token]
   ).join("");
 }
@@ -50,7 +51,7 @@ Deno.test("renderChat() adds the default system turn only when the first turn is
   );
 });
 
-Deno.test("renderChat() numbers pictures over all turns and ends each one's line", () => {
+Deno.test("renderChat() takes tile counts in prompt order and ends each picture's line", () => {
   const image = { type: "image", url: "data:,", detail: "auto", field: "f" } as const;
   const messages: Message[] = [
     { role: "user", parts: [image, { type: "text", text: "a" }] },
@@ -58,7 +59,7 @@ Deno.test("renderChat() numbers pictures over all turns and ends each one's line
     { role: "user", parts: [{ type: "text", text: "c " }, image, image] },
   ];
   assert.equal(
-    renderText(messages),
-    "[system\nS][user\n{0}\na][assistant\nb][user\nc {1}\n{2}\n][assistant\n",
+    renderText(messages, [1, 7, 3]),
+    "[system\nS][user\n{1}\na][assistant\nb][user\nc {7}\n{3}\n][assistant\n",
   );
 });

@@ -1,0 +1,152 @@
+/**
+ * `GET /openapi.json`: the OpenAPI 3.1 document, made from the same schemas that check the requests
+ * and from the table below.
+ */
+import { z } from "zod";
+import type { AppContext } from "./exchange.ts";
+import {
+  chatCompletionSchema,
+  completionSchema,
+  detokenizeSchema,
+  renderSchema,
+  tokenizeSchema,
+} from "./schema.ts";
+import type { Services } from "./services.ts";
+
+interface Operation {
+  readonly method: "get" | "post";
+  readonly path: string;
+  readonly summary: string;
+  readonly body?: z.ZodType;
+  /** Media types of the answer; default JSON. */
+  readonly answers?: readonly string[];
+  readonly isPublic?: true;
+}
+
+const JSON_TYPE = "application/json";
+const STREAMED = [JSON_TYPE, "text/event-stream"];
+
+/** What the document tells about each route; a test compares it with the table of routes. */
+export const OPERATIONS: readonly Operation[] = [
+  {
+    method: "post",
+    path: "/v1/chat/completions",
+    summary: "Answer a conversation with texts, pictures and videos",
+    body: chatCompletionSchema,
+    answers: STREAMED,
+  },
+  {
+    method: "post",
+    path: "/v1/completions",
+    summary: "Continue raw prompts: texts or token ids",
+    body: completionSchema,
+    answers: STREAMED,
+  },
+  { method: "get", path: "/v1/models", summary: "List the served models" },
+  { method: "get", path: "/v1/models/{id}", summary: "Describe one model" },
+  {
+    method: "post",
+    path: "/tokenize",
+    summary: "Token ids of a text or a conversation",
+    body: tokenizeSchema,
+  },
+  { method: "post", path: "/detokenize", summary: "Text of token ids", body: detokenizeSchema },
+  {
+    method: "post",
+    path: "/render",
+    summary: "The prompt of a conversation with its pictures' places, without inference",
+    body: renderSchema,
+  },
+  { method: "get", path: "/livez", summary: "Whether the process answers", isPublic: true },
+  { method: "get", path: "/readyz", summary: "Whether it wants requests", isPublic: true },
+  {
+    method: "get",
+    path: "/metrics",
+    summary: "Metrics in Prometheus text format",
+    answers: ["text/plain"],
+  },
+  { method: "get", path: "/version", summary: "Version and uptime" },
+  { method: "get", path: "/openapi.json", summary: "This document" },
+  { method: "get", path: "/docs", summary: "This document to read", answers: ["text/html"] },
+];
+
+const ERROR_SCHEMA = {
+  type: "object",
+  required: ["error"],
+  properties: {
+    error: {
+      type: "object",
+      required: ["message", "type", "param", "code"],
+      properties: {
+        message: { type: "string" },
+        type: { type: "string" },
+        param: { type: ["string", "null"], description: "Path of the offending field" },
+        code: { type: "string" },
+      },
+    },
+  },
+};
+
+export function handleOpenApi(_context: AppContext, { version }: Services): Response {
+  return Response.json(openApiDocument(version));
+}
+
+/** The whole document, as plain data. */
+export function openApiDocument(version: string) {
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const operation of OPERATIONS) {
+    const entry = paths[operation.path] ??= {};
+    entry[operation.method] = describeOperation(operation);
+  }
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Flotilla",
+      version,
+      description: "Vision-language models behind the OpenAI API",
+      license: { name: "Apache-2.0", identifier: "Apache-2.0" },
+    },
+    paths,
+    components: {
+      schemas: { ...bodySchemas(), Error: ERROR_SCHEMA },
+      securitySchemes: { key: { type: "http", scheme: "bearer" } },
+    },
+    security: [{}, { key: [] }],
+  };
+}
+
+function describeOperation({ path, summary, body, answers, isPublic }: Operation) {
+  const parameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => {
+    return { name, in: "path", required: true, schema: { type: "string" } };
+  });
+  const content = Object.fromEntries((answers ?? [JSON_TYPE]).map((type) => [type, {}]));
+  const errorContent = { [JSON_TYPE]: { schema: { $ref: "#/components/schemas/Error" } } };
+  return {
+    summary,
+    ...(parameters.length > 0 ? { parameters } : {}),
+    ...(body === undefined ? {} : {
+      requestBody: {
+        required: true,
+        content: { [JSON_TYPE]: { schema: { $ref: `#/components/schemas/${schemaId(body)}` } } },
+      },
+    }),
+    responses: {
+      200: { description: "The answer", content },
+      "4XX": { description: "The request is refused", content: errorContent },
+      "5XX": { description: "The server failed", content: errorContent },
+    },
+    ...(isPublic ? { security: [] } : {}),
+  };
+}
+
+function bodySchemas(): Record<string, unknown> {
+  const bodies = OPERATIONS.flatMap(({ body }) => body === undefined ? [] : [body]);
+  return Object.fromEntries(bodies.map((body) => {
+    const { $schema: _, id: __, ...schema } = z.toJSONSchema(body, { io: "input" });
+    return [schemaId(body), schema];
+  }));
+}
+
+function schemaId(body: z.ZodType): string {
+  return String(body.meta()?.id);
+}

@@ -1,0 +1,41 @@
+/** `POST /render`: the prompt a conversation becomes, with its pictures' places; no inference. */
+import { prepareChat } from "@/chat/chat.ts";
+import { readJson } from "./body.ts";
+import type { AppContext } from "./exchange.ts";
+import { readConversation } from "./request_fields.ts";
+import { renderSchema } from "./schema.ts";
+import type { Services } from "./services.ts";
+import { parseBody } from "./validation.ts";
+
+export async function handleRender(context: AppContext, services: Services): Promise<Response> {
+  const { signal } = context.get("exchange");
+  const body = parseBody(renderSchema, await readJson(context.req.raw));
+  const model = services.findModel(body.model);
+  const { ids, pictures } = await prepareChat(readConversation(body), {
+    model,
+    desk: services.desk,
+    signal,
+  });
+  const { tokensPerTile } = model;
+  const images = pictures.map(({ reference, image, spans }) => ({
+    field: reference.field,
+    kind: reference.kind,
+    width: image.sourceWidth,
+    height: image.sourceHeight,
+    grid: { columns: image.grid.columns, rows: image.grid.rows },
+    tiles: image.tileCount,
+    spans: spans.map(({ start, tiles }) => ({ start, count: tiles * tokensPerTile })),
+    hashes: image.tileHashes,
+  }));
+  const tileCount = images.reduce((total, image) => total + image.tiles, 0);
+  return Response.json({
+    model: model.id,
+    prompt: model.tokenizer.decode(ids),
+    tokens: ids,
+    count: ids.length,
+    image_tokens: tileCount * tokensPerTile,
+    tiles: tileCount,
+    images,
+    context_length: model.contextTokens,
+  });
+}
