@@ -3,6 +3,7 @@
  * storage) and mounts the page. The only file that touches those globals on its own.
  */
 import { render } from "hono/jsx/dom";
+import { systemClock } from "@/clock.ts";
 import { Conversation } from "./conversation.ts";
 import { Page } from "./page.tsx";
 
@@ -10,7 +11,7 @@ const keyName = "flotilla-api-key";
 
 const conversation = new Conversation({
   fetch: (input, init) => fetch(input, init),
-  nowMs: () => performance.now(),
+  nowMs: systemClock.nowMs,
   apiKey: sessionStorage.getItem(keyName) ?? "",
 });
 

@@ -35,6 +35,7 @@ export async function bundle(): Promise<Map<string, Uint8Array>> {
       tsconfigRaw: {},
       charset: "utf8",
       legalComments: "none",
+      alias: { "@": path("..") },
       plugins: [denoPackages],
     });
     const files = result.outputFiles.map((file) =>

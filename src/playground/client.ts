@@ -97,9 +97,9 @@ export async function* streamChat(
 
 function* chunkEvents(chunk: Record<string, unknown>): Generator<ChatEvent> {
   if (chunk.error !== undefined) throw errorFrom(chunk, 0);
-  const progress = record(chunk.prompt_progress);
-  if (progress.total !== undefined) {
-    yield { type: "progress", processed: count(progress.processed), total: count(progress.total) };
+  const prefill = record(chunk.prefill);
+  if (prefill.total !== undefined) {
+    yield { type: "progress", processed: count(prefill.computed), total: count(prefill.total) };
   }
   for (const choice of list(chunk.choices).map(record)) {
     const delta = record(choice.delta);

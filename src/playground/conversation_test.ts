@@ -99,7 +99,7 @@ Deno.test("Conversation.send() separates thinking from the answer", async () => 
   conversation.setSettings({ thinking: true });
   await conversation.send("How many?");
   const turn = conversation.state().turns[0];
-  assert.equal(turn?.thinking, "First look closely.");
+  assert.equal(turn?.thinking, "First look at all of them closely.");
   assert.equal(turn?.answer, "Seven.");
 });
 

@@ -35,7 +35,7 @@ function scriptFor(body: string): Script {
   if (body.includes("break")) return { answer: "Half an ", failure: "The engine lost a worker" };
   if (body.includes("markup")) return { answer: '<img src=x onerror="document.title=1"> & <b>' };
   if (body.includes('"thinking":true')) {
-    return { thinking: "First look closely.", answer: "Seven." };
+    return { thinking: "First look at all of them closely.", answer: "Seven." };
   }
   return { answer: "The word is tree." };
 }
@@ -74,8 +74,8 @@ export function fakeApi(options: FakeApiOptions = {}): FakeApi {
       const send = (data: unknown) => stream.writeSSE({ data: JSON.stringify(data) });
       const delta = (change: unknown) => send({ choices: [{ index: 0, delta: change }] });
       await stream.write(": ping\n\n");
-      for (const processed of [64, 128]) {
-        await send({ choices: [], prompt_progress: { total: 128, processed, cache: 0 } });
+      for (const computed of [64, 128]) {
+        await send({ choices: [], prefill: { computed, total: 128, cached: 0 } });
         await stream.sleep(tokenMs);
       }
       for (const word of script.thinking?.split(/(?<= )/) ?? []) {

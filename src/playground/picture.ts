@@ -24,8 +24,11 @@ export interface TileGrid {
 /** Formats that the server decodes. */
 export const pictureTypes = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"];
 
-/** The server's bound on one encoded picture (`imageBytesMax`), checked early to save an upload. */
-const pictureBytesMax = 32 * 1024 * 1024;
+/**
+ * The server's bound on one encoded picture, checked early to save an upload. A copy of
+ * `limits.imageBytesMax`, because the bundle holds no server code; a test compares them.
+ */
+export const pictureBytesMax = 32 * 1024 * 1024;
 
 /** Reads a file as the server will get it. Throws TypeError or RangeError with a text to show. */
 export async function readPicture(file: File, id: number): Promise<Picture> {
