@@ -1,0 +1,228 @@
+/** `serve`: the OpenAI-compatible server and the playground. */
+import { basename, resolve } from "node:path";
+import { createApp } from "@/api/app.ts";
+import { describeError } from "@/api/errors.ts";
+import { systemClock } from "@/clock.ts";
+import { OperatingError } from "@/errors.ts";
+import type { KvFormat } from "@/kernels/backend.ts";
+import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import type { BackendOptions } from "@/kernels/open.ts";
+import { workerCodec } from "@/media/codec.ts";
+import { MediaLoader } from "@/media/media_source.ts";
+import { playgroundPaths, playgroundRoutes } from "@/playground/assets.ts";
+import { Logger, type LogLevel } from "@/telemetry/log.ts";
+import { Metrics } from "@/telemetry/metrics.ts";
+import { type Flags, UsageError } from "./flags.ts";
+import { openServing, type Serving, type ServingOptions } from "./serving.ts";
+import { printLine } from "./terminal.ts";
+import { VERSION } from "./version.ts";
+
+/** The shipped model. */
+const nanoFolder = new URL("../../models/nano", import.meta.url).pathname;
+
+const MIB = 1024 * 1024;
+
+type Handler = (request: Request, info?: Deno.ServeHandlerInfo) => Response | Promise<Response>;
+
+/** Names and folders of `--model`, or nano. */
+export function modelFolders(flags: Flags): { id: string; folder: string }[] {
+  const models = flags.list("model").map((value) => {
+    const split = /^([\w.:-]+)=(.+)$/.exec(value);
+    const folder = split?.[2] ?? value;
+    return { id: split?.[1] ?? basename(resolve(folder)), folder };
+  });
+  const ids = models.map((model) => model.id);
+  const twice = ids.find((id, index) => ids.indexOf(id) !== index);
+  if (twice !== undefined) {
+    throw new UsageError(`--model names "${twice}" twice; give names as NAME=DIR`);
+  }
+  return models.length > 0 ? models : [{ id: "nano", folder: nanoFolder }];
+}
+
+/** The options of a model that come from flags. */
+export function servingOptions(
+  flags: Flags,
+): Omit<ServingOptions, "id" | "folder" | "log" | "metrics"> {
+  const threads = flags.number("threads");
+  const variant = flags.string("variant") as WasmBackendOptions["variant"] | undefined;
+  const kvMib = flags.number("kv-mib");
+  const msac = flags.string("msac");
+  return {
+    backend: {
+      name: (flags.string("backend") ?? "wasm") as BackendOptions["name"],
+      ...(threads !== undefined && { threads }),
+      ...(variant !== undefined && { variant }),
+    },
+    quantisation: flags.string("quant") === "q8" ? "q8" : "none",
+    synthetic: flags.on("synthetic"),
+    contextTokens: flags.number("context"),
+    kvFormat: flags.string("kv") as KvFormat | undefined,
+    kvBytesMax: kvMib === undefined ? undefined : kvMib * MIB,
+    tilesMax: flags.number("max-tiles"),
+    msac: msac === undefined ? undefined : msac === "on",
+    uprightPictures: !flags.on("no-exif"),
+  };
+}
+
+async function readKeys(path: string | undefined): Promise<string[] | undefined> {
+  if (path === undefined) return undefined;
+  const keys = (await Deno.readTextFile(path)).split("\n").map((line) => line.trim())
+    .filter((line) => line !== "");
+  if (keys.length === 0) throw new UsageError(`--api-key-file ${path} holds no key`);
+  return keys;
+}
+
+/** Answers until the models are loaded: alive, not ready. */
+const startingHandler: Handler = (request) => {
+  if (new URL(request.url).pathname === "/livez") return new Response("ok\n");
+  const error = new OperatingError("unavailable", "The server is still loading its models", {
+    retryAfterSeconds: 1,
+  });
+  const { status, body, headers } = describeError(error, "starting");
+  return Response.json(body, { status, headers });
+};
+
+/** The whole site: the page's files, and the API for everything else. */
+export function siteHandler(app: { fetch: Handler }): Handler {
+  const page = playgroundRoutes();
+  return (request, info) => {
+    const { pathname } = new URL(request.url);
+    const reads = request.method === "GET" || request.method === "HEAD";
+    if (reads && playgroundPaths.includes(pathname)) return page.fetch(request);
+    return app.fetch(request, info);
+  };
+}
+
+class Server {
+  readonly #flags: Flags;
+  readonly #log: Logger;
+  readonly #metrics = new Metrics();
+  readonly #codec = workerCodec();
+  readonly #servings: Serving[] = [];
+  #handler: Handler = startingHandler;
+  #draining = false;
+
+  constructor(flags: Flags) {
+    this.#flags = flags;
+    this.#log = new Logger({
+      level: (flags.string("log") ?? "info") as LogLevel,
+      format: Deno.stderr.isTerminal() ? "pretty" : "json",
+    });
+  }
+
+  async run(): Promise<number> {
+    const startedAtMs = systemClock.nowMs();
+    const apiKeys = await readKeys(this.#flags.string("api-key-file"));
+    const mediaLoader = this.#mediaLoader();
+    const stop = Promise.withResolvers<void>();
+    const server = this.#listen();
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      Deno.addSignalListener(signal, () => stop.resolve());
+    }
+    try {
+      await this.#load();
+      const app = createApp({
+        models: this.#servings.map((serving) => serving.served),
+        apiKeys,
+        clock: systemClock,
+        log: this.#log,
+        metrics: this.#metrics,
+        mediaLoader,
+        codec: this.#codec,
+        version: VERSION,
+        ready: () =>
+          !this.#draining && this.#servings.every(({ engine }) => engine.stats().healthy),
+        startedAtMs,
+      });
+      this.#handler = siteHandler(app);
+      const { hostname, port } = server.addr as Deno.NetAddr;
+      const seconds = ((systemClock.nowMs() - startedAtMs) / 1000).toFixed(1);
+      printLine(
+        `Flotilla serves ${this.#servings.map(({ served }) => served.id).join(", ")} on ` +
+          `http://${hostname}:${port} (ready in ${seconds} s)`,
+      );
+      await stop.promise;
+      return 0;
+    } finally {
+      await this.#shutDown(server);
+    }
+  }
+
+  #mediaLoader(): MediaLoader {
+    const allowedHosts = this.#flags.list("media-allow");
+    try {
+      return new MediaLoader({ allowedHosts });
+    } catch (error) {
+      if (error instanceof RangeError) throw new UsageError(`--media-allow: ${error.message}`);
+      throw error;
+    }
+  }
+
+  #listen(): Deno.HttpServer {
+    const hostname = this.#flags.string("host") ?? "127.0.0.1";
+    const port = this.#flags.number("port") ?? 8080;
+    try {
+      return Deno.serve(
+        { hostname, port, onListen: () => {} },
+        (request, info) => this.#handler(request, info),
+      );
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+      throw new OperatingError(
+        "unavailable",
+        `Cannot listen on ${hostname}:${port}: the port is taken; choose another with --port`,
+      );
+    }
+  }
+
+  async #load(): Promise<void> {
+    for (const { id, folder } of modelFolders(this.#flags)) {
+      let shownPercent = 0;
+      const serving = await openServing({
+        ...servingOptions(this.#flags),
+        id,
+        folder,
+        log: this.#log,
+        metrics: this.#metrics,
+        onProgress: (done, total) => {
+          const percent = Math.floor((100 * done) / total);
+          if (percent < shownPercent + 10) return;
+          shownPercent = percent;
+          this.#log.debug("loading", { model: id, percent });
+        },
+      });
+      this.#servings.push(serving);
+      const { variant, reason, threads } = serving.backend.description;
+      const { contextTokens, numericClass, facts } = serving.served;
+      this.#log.info("model loaded", {
+        model: id,
+        parameters: facts.parameterCount,
+        kernels: variant,
+        reason,
+        threads,
+        numericClass,
+        contextTokens,
+      });
+    }
+  }
+
+  /** Refuses new work, lets running answers end for a while, then closes everything. */
+  async #shutDown(server: Deno.HttpServer): Promise<void> {
+    this.#draining = true;
+    const drained = Promise.all(this.#servings.map(({ engine }) => engine.drain()));
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const patience = new Promise((resolve) => timer = setTimeout(resolve, DRAIN_MS));
+    await Promise.race([drained, patience]);
+    clearTimeout(timer);
+    for (const serving of this.#servings) await serving.close();
+    this.#codec.close();
+    await server.shutdown();
+  }
+}
+
+/** How long running answers may go on after a stop signal. */
+const DRAIN_MS = 10_000;
+
+export async function serve(flags: Flags): Promise<number> {
+  return await new Server(flags).run();
+}

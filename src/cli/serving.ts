@@ -1,0 +1,152 @@
+/**
+ * The composition root of serving: checkpoint folder -> backend -> model -> engine -> what the API
+ * serves. The only place that knows all of them.
+ */
+import { findPromptTokens, type ServedModel } from "@/chat/served_model.ts";
+import { readGrammar } from "@/chat/template.ts";
+import { systemClock } from "@/clock.ts";
+import { Engine } from "@/engine/engine.ts";
+import type { EngineBounds } from "@/engine/bounds.ts";
+import type { Backend, KvFormat } from "@/kernels/backend.ts";
+import { type BackendOptions, openBackend } from "@/kernels/open.ts";
+import { limits } from "@/limits.ts";
+import type { ModelConfig } from "@/model/config.ts";
+import { type LoadedModel, loadModel } from "@/model/load.ts";
+import type { LoadProgress, Quantisation } from "@/model/parameter_source.ts";
+import type { Logger } from "@/telemetry/log.ts";
+import type { Metrics } from "@/telemetry/metrics.ts";
+import { FAMILY_ADDED_TOKENS, familyAddedTokens } from "@/tokenizer/added_tokens.ts";
+import { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import { Checkpoint } from "@/weights/checkpoint.ts";
+import { diskFolder } from "@/weights/source.ts";
+
+/** Context when none is asked for: the model's own limit, up to this. */
+const CONTEXT_TOKENS_DEFAULT = 32_768;
+/** KV cache when none is asked for: this many full contexts, at least one … */
+const FULL_CONTEXTS_DEFAULT = 16;
+/** … and no more than this beyond the first. */
+const KV_BYTES_DEFAULT_MAX = 512 * 1024 * 1024;
+
+export interface ServingOptions {
+  readonly id: string;
+  readonly folder: string;
+  readonly backend: BackendOptions;
+  readonly quantisation: Quantisation;
+  readonly synthetic?: boolean;
+  readonly contextTokens?: number | undefined;
+  readonly kvFormat?: KvFormat | undefined;
+  readonly kvBytesMax?: number | undefined;
+  readonly tilesMax?: number | undefined;
+  readonly msac?: boolean | undefined;
+  readonly uprightPictures: boolean;
+  readonly bounds?: Partial<EngineBounds>;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly onProgress?: LoadProgress;
+}
+
+/** A model that answers, and the means to stop it. */
+export interface Serving {
+  readonly served: ServedModel;
+  readonly engine: Engine;
+  readonly backend: Backend;
+  close(): Promise<void>;
+}
+
+/** Opens backend, model, tokenizer and engine; throws OperatingError with everything released. */
+export async function openServing(options: ServingOptions): Promise<Serving> {
+  const backend = await openBackend(options.backend);
+  try {
+    return await serveOn(backend, options);
+  } catch (error) {
+    await backend.close();
+    throw error;
+  }
+}
+
+async function serveOn(backend: Backend, options: ServingOptions): Promise<Serving> {
+  const { quantisation, synthetic, onProgress, log, metrics } = options;
+  const folder = diskFolder(options.folder);
+  const loaded = await loadModel({
+    folder,
+    backend,
+    quantisation,
+    bounds: { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT },
+    ...(synthetic && { synthetic }),
+    ...(onProgress && { onProgress }),
+  });
+  const { model, config } = loaded;
+  const tokenizer = synthetic && !await hasTokenizer(options.folder)
+    ? Tokenizer.byteLevel(
+      model.vocabularySize,
+      familyAddedTokens(model.vocabularySize - FAMILY_ADDED_TOKENS.length),
+    )
+    : await Tokenizer.load(options.folder);
+  const files = Checkpoint.withTensors(folder, []);
+  const promptTokens = findPromptTokens(tokenizer);
+  const usableVocabulary = Math.min(tokenizer.size, model.vocabularySize);
+  const kvFormat = options.kvFormat ?? (quantisation === "none" ? "f32" : "f16");
+  const engine = new Engine({
+    model,
+    kv: { format: kvFormat, bytesMax: options.kvBytesMax ?? kvBytesDefault(loaded, kvFormat) },
+    usableVocabulary,
+    forbiddenIds: [promptTokens.imageStart, promptTokens.imageEnd, promptTokens.imageContext],
+    clock: systemClock,
+    log: log.with({ model: options.id }),
+    metrics,
+    ...(options.bounds && { bounds: options.bounds }),
+  });
+  const numericClass = [backend.description.numericClass, quantisation, `kv-${kvFormat}`].join("/");
+  const served: ServedModel = {
+    id: options.id,
+    generator: engine,
+    tokenizer,
+    grammar: readGrammar(await files.text("chat_template.jinja")),
+    promptTokens,
+    endTokenIds: model.endTokenIds,
+    tileSize: model.tileSize,
+    tokensPerTile: model.tokensPerTile,
+    tilesMax: options.tilesMax ?? config.preprocess.maxTiles,
+    msac: options.msac ?? config.preprocess.msac,
+    thumbnail: config.preprocess.thumbnail,
+    uprightPictures: options.uprightPictures,
+    contextTokens: engine.contextTokens,
+    usableVocabulary,
+    thinking: true,
+    numericClass,
+    createdEpochSeconds: Math.floor(systemClock.epochMs() / 1000),
+    facts: {
+      architecture: architectureOf(config),
+      parameterCount: loaded.parameterCount,
+      quantization: quantisation,
+      backend: `${backend.name} ${backend.description.variant}`,
+    },
+  };
+  const close = async () => {
+    await engine.close();
+    await backend.close();
+  };
+  return { served, engine, backend, close };
+}
+
+async function hasTokenizer(folder: string): Promise<boolean> {
+  const names = await diskFolder(folder).names();
+  return names.includes("tokenizer.json") || names.includes("vocab.json");
+}
+
+function architectureOf(config: ModelConfig): string {
+  return config.decoder.moe ? "SAIL-VL2 (sparse decoder)" : "SAIL-VL2 (dense decoder)";
+}
+
+/** Bytes per token of one layer's keys and values, by format. */
+const kvElementBytes: Readonly<Record<KvFormat, number>> = { f32: 4, f16: 2, q8: 1.25 };
+
+function kvBytesDefault({ model }: LoadedModel, format: KvFormat): number {
+  const { layers, kvHeads, headWidth } = model.kvShape;
+  const tokenBytes = 2 * layers * kvHeads * headWidth * kvElementBytes[format];
+  // One page more than the context: its last page may be partly used.
+  const contextBytes = (model.contextTokensMax + limits.kvPageTokens) * tokenBytes;
+  return Math.ceil(
+    Math.max(contextBytes, Math.min(FULL_CONTEXTS_DEFAULT * contextBytes, KV_BYTES_DEFAULT_MAX)),
+  );
+}
