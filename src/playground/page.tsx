@@ -153,6 +153,18 @@ function Log({ state, conversation, question }: LogProps) {
     turnCount.current = state.turns.length;
     if (asked || following.current) element.scrollTop = element.scrollHeight;
   }, [state.turns]);
+  useEffect(() => {
+    const element = log.current;
+    if (element === null) return;
+    // A growing composer shortens the log from below.
+    const observer = new ResizeObserver(() => {
+      if (following.current && element.querySelector(".turn") !== null) {
+        element.scrollTop = element.scrollHeight;
+      }
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
   return (
     <div
       class="log"
