@@ -17,7 +17,7 @@ import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import type { CodecCall, CodecResults, FrameRequest } from "./codec_protocol.ts";
 import type { ImageHeader, RgbImage } from "./image.ts";
-import { type Grid, planTiles, type TiledImage, type TileRequest } from "./tiling.ts";
+import { concatenate, type Grid, planTiles, type TiledImage, type TileRequest } from "./tiling.ts";
 
 const HASH_BYTES = 16;
 
@@ -210,17 +210,6 @@ function sampleFrames<T>(bytes: Uint8Array, count: number, visit: (frame: Pictur
 export function sampleIndexes(total: number, count: number): number[] {
   const kept = Math.min(total, count);
   return Array.from({ length: kept }, (_, k) => Math.floor(((k + 0.5) * total) / kept));
-}
-
-function concatenate(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!;
-  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole;
 }
 
 async function hashTiles(image: UnhashedTiles): Promise<TiledImage> {

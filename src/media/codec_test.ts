@@ -189,6 +189,20 @@ testBoth("survives 200 damaged files", async (codec) => {
   deepStrictEqual(image.data, goldens.get("rgb.png")!.data);
 });
 
+Deno.test("inlineCodec() and workerCodec() agree to the byte", async () => {
+  const [inline, worker] = [inlineCodec(), workerCodec()];
+  for (const name of fixtureNames) {
+    const bytes = fixture(name);
+    deepStrictEqual(await worker.probe(bytes), await inline.probe(bytes), name);
+    deepStrictEqual(await worker.decode(bytes), await inline.decode(bytes), name);
+    const request = { ...tileRequest, msac: true };
+    const tiles = await worker.prepareTiles(bytes, request);
+    deepStrictEqual(tiles, await inline.prepareTiles(bytes, request), name);
+  }
+  inline.close();
+  worker.close();
+});
+
 testBoth("stops before work when the signal is aborted", async (codec) => {
   const signal = AbortSignal.abort();
   await rejects(codec.decode(fixture("rgb.png"), { signal }), hasCode("cancelled", /cancelled/));

@@ -148,3 +148,15 @@ function candidateGrids({ minTiles, maxTiles }: GridOptions): Grid[] {
   }
   return grids.sort((a, b) => tilesOf(a) - tilesOf(b) || a.columns - b.columns);
 }
+
+/** Joins the tiles of several cuts into one array. */
+export function concatenate(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    whole.set(part, offset);
+    offset += part.length;
+  }
+  return whole;
+}
