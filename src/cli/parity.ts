@@ -83,7 +83,8 @@ export async function parity(flags: Flags): Promise<number> {
       rows.push(...await fixtureParity(fixture, flags));
     } catch (error) {
       const note = error instanceof Error ? error.message : String(error);
-      rows.push({ ...skippedRow(fixture.name, fixture.kind, note), skipped: false, failures: 1 });
+      const broken = { cases: 1, failures: 1, skipped: false };
+      rows.push({ ...skippedRow(fixture.name, fixture.kind, note), ...broken });
     }
   }
   printLine(parityTable(rows));
