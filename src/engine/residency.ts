@@ -106,8 +106,8 @@ export class Residency {
     const path = this.cache.match(this.#matchKeys(sequence));
     const needed = this.#missingPages(sequence) - path.length;
     // Room for the next page of those that run, or the newcomer would be preempted soon.
-    const headroom = options.headroom ? this.running.length : 0;
-    while (this.#availableBeside(path) < needed + headroom) {
+    const headroom = () => options.headroom ? this.running.length : 0;
+    while (this.#availableBeside(path) < needed + headroom()) {
       // Their pages stay cached, so the matched path stays valid.
       if (!this.#preemptPaused()) return false;
     }

@@ -63,6 +63,7 @@ export class RequestState {
 
   /** Tiles whose spans overlap positions [from, to), as indexes into the request's tiles. */
   *tilesIn(from: number, to: number): Generator<{ index: number; tile: PromptTile }> {
+    if (from >= to) return;
     const { tiles } = this.request;
     let [low, high] = [0, tiles.length];
     while (low < high) {
