@@ -7,6 +7,7 @@ import type { Picture } from "./picture.ts";
 export interface Settings {
   /** 0 picks the likeliest token; undefined leaves the choice to the server. */
   readonly temperature: number | undefined;
+  /** undefined: what the context leaves. */
   readonly maxTokens: number | undefined;
   readonly seed: number | undefined;
   readonly thinking: boolean;
@@ -16,7 +17,7 @@ export interface Settings {
 
 export const defaultSettings: Settings = {
   temperature: 0,
-  maxTokens: 512,
+  maxTokens: undefined,
   seed: undefined,
   thinking: false,
   system: "",

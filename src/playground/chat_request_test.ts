@@ -42,11 +42,15 @@ Deno.test("chatMessages() sends no empty text part with a picture alone", () => 
 });
 
 Deno.test("chatBody() leaves out what the visitor left empty", () => {
-  const body = chatBody("", [], { ...defaultSettings, temperature: undefined });
+  const body = chatBody("", [], {
+    ...defaultSettings,
+    temperature: undefined,
+    maxTokens: 9,
+  });
   assert.equal("temperature" in body, false);
   assert.equal("seed" in body, false);
   assert.equal("model" in body, false);
-  assert.equal(body.max_completion_tokens, 512);
+  assert.equal(body.max_completion_tokens, 9);
 });
 
 Deno.test("curlCommand() makes a command whose here-document is the body", async () => {

@@ -67,11 +67,12 @@ export async function pictureGrids(
   return list(record(body).images).map((entry) => {
     const image = record(entry);
     const grid = record(image.grid);
+    const spans = list(image.spans).map(record);
     return {
-      columns: count(grid.columns ?? image.columns),
-      rows: count(grid.rows ?? image.rows),
-      tileCount: Array.isArray(image.tiles) ? image.tiles.length : count(image.tiles),
-      tokenCount: count(image.tokens),
+      columns: count(grid.columns),
+      rows: count(grid.rows),
+      tileCount: count(image.tiles),
+      tokenCount: spans.reduce((total, span) => total + count(span.count), 0),
     };
   });
 }

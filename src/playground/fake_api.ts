@@ -57,7 +57,11 @@ export function fakeApi(options: FakeApiOptions = {}): FakeApi {
   app.post("/render", async (context) => {
     const { messages } = await context.req.json();
     const parts = messages[0].content.filter((part: { type: string }) => part.type === "image_url");
-    const images = parts.map(() => ({ grid: { columns: 3, rows: 2 }, tiles: 7, tokens: 1792 }));
+    const images = parts.map(() => ({
+      grid: { columns: 3, rows: 2 },
+      tiles: 7,
+      spans: [{ start: 9, count: 768 }, { start: 800, count: 1024 }],
+    }));
     return context.json({ prompt: "", images });
   });
   app.post("/v1/chat/completions", async (context) => {

@@ -179,7 +179,7 @@ browserTest(
   () =>
     visit({ tokenMs: 250 }, async ({ api, page }) => {
       await page.getByLabel("Temperature").fill("0.5");
-      await page.getByLabel("Longest answer, tokens").fill("");
+      await page.getByLabel("Longest answer, tokens").fill("33");
       await page.getByLabel("Seed").fill("7");
       await page.getByLabel("Think before answering").check();
       await page.getByLabel("System prompt").fill("Be brief.");
@@ -197,7 +197,7 @@ browserTest(
         temperature: 0.5,
         seed: 7,
         thinking: true,
-        max_completion_tokens: undefined,
+        max_completion_tokens: 33,
       });
       assert.deepEqual((messages as unknown[])[0], { role: "system", content: "Be brief." });
     }),

@@ -59,7 +59,7 @@ function Sampling({ state, conversation }: SectionProps) {
           type="number"
           min={1}
           value={settings.maxTokens ?? ""}
-          placeholder="no limit"
+          placeholder="what fits"
           onInput={(event: Event) => change({ maxTokens: inputNumber(event) })}
         />
       </label>
