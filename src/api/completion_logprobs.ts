@@ -5,6 +5,7 @@
 import type { PromptEntry } from "@/chat/completion.ts";
 import type { TokenEntry } from "@/chat/output.ts";
 import type { TokenLogprob } from "@/engine/request.ts";
+import { Detokenizer } from "@/tokenizer/detokenizer.ts";
 import type { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import { logprobNumber } from "./answers.ts";
 
@@ -22,12 +23,17 @@ export interface TextLogprobs {
 export class TextLogprobsWriter {
   readonly #tokenizer: Tokenizer;
   readonly #topCount: number;
-  /** Characters of the choice's text covered by the tokens so far. */
+  /** Characters of the choice's text that the tokens so far completed. */
   #offset = 0;
+  readonly #detokenizer: Detokenizer;
 
-  constructor(tokenizer: Tokenizer, topCount: number) {
+  constructor(
+    tokenizer: Tokenizer,
+    { topCount, skipSpecialTokens }: { topCount: number; skipSpecialTokens: boolean },
+  ) {
     this.#tokenizer = tokenizer;
     this.#topCount = topCount;
+    this.#detokenizer = new Detokenizer(tokenizer, { skipSpecialTokens });
   }
 
   /** Lists for an echoed prompt. */
@@ -38,17 +44,19 @@ export class TextLogprobsWriter {
       entries: readonly (PromptEntry | null)[];
     },
   ): TextLogprobs {
-    const lists = this.#lists(ids.map((id, index) => {
+    const chosen = ids.map((id, index) => {
       const entry = entries[index] ?? null;
       return { id, logprob: entry?.chosen.logprob ?? null, top: entry?.top ?? [] };
-    }));
+    });
+    // An echoed prompt shows its special tokens.
+    const lists = this.#lists(chosen, new Detokenizer(this.#tokenizer));
     this.#offset = characterCount(text);
     return lists;
   }
 
-  /** Lists for generated tokens; `text` is the delta they came with. */
-  write({ entries }: { text: string; entries: readonly TokenEntry[] }): TextLogprobs {
-    return this.#lists(entries);
+  /** Lists for generated tokens. */
+  write(entries: readonly TokenEntry[]): TextLogprobs {
+    return this.#lists(entries, this.#detokenizer);
   }
 
   #lists(
@@ -57,15 +65,15 @@ export class TextLogprobsWriter {
       logprob: number | null;
       top: readonly TokenLogprob[];
     }[],
+    detokenizer: Detokenizer,
   ): TextLogprobs {
-    const tokens = entries.map(({ id }) => this.#tokenizer.tokenText(id));
-    const offsets = tokens.map((token) => {
+    const offsets = entries.map(({ id }) => {
       const offset = this.#offset;
-      this.#offset += characterCount(token);
+      this.#offset += characterCount(detokenizer.push(id));
       return offset;
     });
     return {
-      tokens,
+      tokens: entries.map(({ id }) => this.#tokenizer.tokenText(id)),
       token_logprobs: entries.map(({ logprob }) =>
         logprob === null ? null : logprobNumber(logprob)
       ),

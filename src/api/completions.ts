@@ -22,6 +22,7 @@ interface CompletionForm {
   readonly choicesPerPrompt: number;
   /** Candidates per token; undefined = no log-probabilities. */
   readonly topLogprobs: number | undefined;
+  readonly skipSpecialTokens: boolean;
   readonly withTokenIds: boolean;
   readonly withUsage: boolean;
   readonly withProgress: boolean;
@@ -47,6 +48,7 @@ export async function handleCompletion(
     prompts,
     choicesPerPrompt: options.choices,
     topLogprobs,
+    skipSpecialTokens: options.skipSpecialTokens,
     withTokenIds: body.return_token_ids === true,
     withUsage: body.stream_options?.include_usage === true,
     withProgress: body.return_progress === true,
@@ -83,7 +85,8 @@ class ChoiceWriter {
   constructor(form: CompletionForm, index: number) {
     this.#form = form;
     this.#index = index;
-    this.#logprobs = new TextLogprobsWriter(form.model.tokenizer, form.topLogprobs ?? 0);
+    const { model, topLogprobs: topCount = 0, skipSpecialTokens } = form;
+    this.#logprobs = new TextLogprobsWriter(model.tokenizer, { topCount, skipSpecialTokens });
   }
 
   /** The choice's part of an event, or undefined when there is nothing to tell. */
@@ -104,7 +107,7 @@ class ChoiceWriter {
       logprobs.length === 0;
     if (isSilent) return undefined;
     return this.#part({ text, tokenIds, finishReason: null }, () => {
-      return this.#logprobs.write({ text, entries: logprobs });
+      return this.#logprobs.write(logprobs);
     });
   }
 

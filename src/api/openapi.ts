@@ -141,10 +141,8 @@ function describeOperation({ path, summary, body, answers, isPublic }: Operation
 
 function bodySchemas(): Record<string, unknown> {
   const bodies = OPERATIONS.flatMap(({ body }) => body === undefined ? [] : [body]);
-  return Object.fromEntries(bodies.map((body) => {
-    const { $schema: _, id: __, ...schema } = z.toJSONSchema(body, { io: "input" });
-    return [schemaId(body), schema];
-  }));
+  // A schema with an id comes as its one definition and a reference to it.
+  return Object.assign({}, ...bodies.map((body) => z.toJSONSchema(body, { io: "input" }).$defs));
 }
 
 function schemaId(body: z.ZodType): string {

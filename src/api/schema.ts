@@ -32,7 +32,7 @@ const videoPartSchema = z.object({
 const videoFilePartSchema = z.object({
   type: z.literal("video_url"),
   video_url: z.union([z.string(), z.object({ url: z.string() })])
-    .describe("An animated picture; frames are sampled uniformly, one tile each"),
+    .describe("One file; frames are sampled uniformly, one tile each"),
 });
 
 const userPartSchema = z.discriminatedUnion("type", [

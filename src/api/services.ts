@@ -2,11 +2,12 @@
  * What every route needs: the models, the desk for pictures, and the outside world as values. Built
  * once per app; holds no state of requests (`exchange.ts`).
  */
-import { PictureDesk, type PictureLoader, type PictureTiler } from "@/chat/images.ts";
+import { PictureDesk, type PictureLoader } from "@/chat/images.ts";
 import type { ServedModel } from "@/chat/served_model.ts";
 import type { Clock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
+import type { Codec } from "@/media/codec.ts";
 import { freshSeed } from "@/random.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
@@ -23,7 +24,7 @@ export interface AppDependencies {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly mediaLoader: PictureLoader;
-  readonly codec: PictureTiler;
+  readonly codec: Codec;
   /** Version of the product. */
   readonly version: string;
   /** False while starting and while draining: `/readyz` answers 503. */
@@ -54,7 +55,7 @@ export class Services {
     const { models, defaultModel, mediaLoader, codec } = dependencies;
     this.models = new Map(models.map((model) => [model.id, model]));
     this.#defaultModel = this.findModel(defaultModel ?? models[0]?.id ?? "");
-    this.desk = new PictureDesk({ loader: mediaLoader, tiler: codec });
+    this.desk = new PictureDesk({ loader: mediaLoader, codec });
     this.clock = dependencies.clock;
     this.log = dependencies.log;
     this.metrics = dependencies.metrics;

@@ -7,6 +7,7 @@ import { limits } from "@/limits.ts";
 import type { Codec } from "@/media/codec.ts";
 import type { FrameRequest } from "@/media/codec_protocol.ts";
 import type { TiledImage, TileRequest } from "@/media/tiling.ts";
+import { prepareVideo } from "@/media/video.ts";
 import type { PictureReference } from "./message.ts";
 import type { ServedModel } from "./served_model.ts";
 
@@ -14,9 +15,6 @@ import type { ServedModel } from "./served_model.ts";
 export interface PictureLoader {
   load(url: string, options: { signal: AbortSignal; field: string }): Promise<Uint8Array>;
 }
-
-/** Decodes and cuts encoded pictures. Throws OperatingError naming `field`. */
-export type PictureTiler = Pick<Codec, "prepareTiles" | "prepareFrames">;
 
 /** What `loadPictures` needs of the model. */
 export type PictureSettings = Pick<
@@ -74,16 +72,16 @@ export class TiledImageCache {
 /** Loads and tiles pictures for one or more models. */
 export class PictureDesk {
   readonly #loader: PictureLoader;
-  readonly #tiler: PictureTiler;
+  readonly #codec: Codec;
   readonly #cache: TiledImageCache;
 
   constructor(options: {
     loader: PictureLoader;
-    tiler: PictureTiler;
+    codec: Codec;
     cache?: TiledImageCache;
   }) {
     this.#loader = options.loader;
-    this.#tiler = options.tiler;
+    this.#codec = options.codec;
     this.#cache = options.cache ?? new TiledImageCache();
   }
 
@@ -138,10 +136,10 @@ export class PictureDesk {
     const key = `${await contentHash(bytes)} ${JSON.stringify(work)}`;
     const cached = this.#cache.get(key);
     if (cached !== undefined) return cached;
-    const options = { signal, field };
+    const codec = this.#codec;
     const image = "frames" in work
-      ? await this.#tiler.prepareFrames(bytes, work.frames, options)
-      : await this.#tiler.prepareTiles(bytes, work.tiles, options);
+      ? await prepareVideo(bytes, work.frames, { codec, signal, field })
+      : await codec.prepareTiles(bytes, work.tiles, { signal, field });
     this.#cache.set(key, image);
     return image;
   }

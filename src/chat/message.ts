@@ -28,7 +28,7 @@ export interface VideoPart {
   readonly frames: readonly { readonly url: string; readonly field: string }[];
 }
 
-/** A video as one file (an animated picture), of which frames are sampled. */
+/** A video as one file, of which frames are sampled. */
 export interface ClipPart {
   readonly type: "clip";
   readonly url: string;

@@ -4,10 +4,11 @@
  */
 import { createApp } from "@/api/app.ts";
 import type { AppDependencies } from "@/api/services.ts";
-import type { PictureLoader, PictureTiler } from "@/chat/images.ts";
+import type { PictureLoader } from "@/chat/images.ts";
 import { findPromptTokens, type ServedModel } from "@/chat/served_model.ts";
 import { readGrammar } from "@/chat/template.ts";
 import { OperatingError } from "@/errors.ts";
+import type { Codec } from "@/media/codec.ts";
 import type { TiledImage } from "@/media/tiling.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
@@ -53,7 +54,7 @@ export function testModel(
 }
 
 /** `data:,tiles=3` is a picture of three tiles; `data:,wait=500` takes so long to load. */
-class NamedPictures implements PictureLoader, PictureTiler {
+class NamedPictures implements PictureLoader, Pick<Codec, "prepareTiles" | "prepareFrames"> {
   readonly loads: string[] = [];
   readonly cancelledAtMs: number[] = [];
 
@@ -80,11 +81,11 @@ class NamedPictures implements PictureLoader, PictureTiler {
     return new TextEncoder().encode(name);
   }
 
-  prepareTiles(...[bytes, request, options]: Parameters<PictureTiler["prepareTiles"]>) {
+  prepareTiles(...[bytes, request, options]: Parameters<Codec["prepareTiles"]>) {
     return this.#tile(bytes, options?.field, (tiles) => Math.min(tiles, request.maxTiles));
   }
 
-  prepareFrames(...[bytes, request, options]: Parameters<PictureTiler["prepareFrames"]>) {
+  prepareFrames(...[bytes, request, options]: Parameters<Codec["prepareFrames"]>) {
     return this.#tile(bytes, options?.field, (tiles) => Math.min(tiles, request.count));
   }
 
@@ -134,7 +135,8 @@ export function testApp({ script, model, app: dependencies }: TestAppOptions = {
     log: silentLogger,
     metrics,
     mediaLoader: pictures,
-    codec: pictures,
+    // The chat layer cuts tiles and frames; it never asks for anything else.
+    codec: pictures as unknown as Codec,
     version: "0.0.0",
     ready: () => true,
     startedAtMs: 0,
