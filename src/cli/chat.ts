@@ -40,7 +40,7 @@ class Conversation {
     this.#serving = serving;
     this.#desk = new PictureDesk({
       loader: new MediaLoader({ allowedHosts: [] }),
-      tiler: inlineCodec(),
+      codec: inlineCodec(),
     });
   }
 

@@ -9,20 +9,15 @@ import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import type { BackendOptions } from "@/kernels/open.ts";
 import { workerCodec } from "@/media/codec.ts";
 import { MediaLoader } from "@/media/media_source.ts";
-import { playgroundPaths, playgroundRoutes } from "@/playground/assets.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { openServing, type Serving, type ServingOptions } from "./serving.ts";
+import { type Handler, nanoFolder, siteHandler } from "./site.ts";
 import { printLine } from "./terminal.ts";
 import { VERSION } from "./version.ts";
 
-/** The shipped model. */
-const nanoFolder = new URL("../../models/nano", import.meta.url).pathname;
-
 const MIB = 1024 * 1024;
-
-type Handler = (request: Request, info?: Deno.ServeHandlerInfo) => Response | Promise<Response>;
 
 /** Names and folders of `--model`, or nano. */
 export function modelFolders(flags: Flags): { id: string; folder: string }[] {
@@ -81,17 +76,6 @@ const startingHandler: Handler = (request) => {
   const { status, body, headers } = describeError(error, "starting");
   return Response.json(body, { status, headers });
 };
-
-/** The whole site: the page's files, and the API for everything else. */
-export function siteHandler(app: { fetch: Handler }): Handler {
-  const page = playgroundRoutes();
-  return (request, info) => {
-    const { pathname } = new URL(request.url);
-    const reads = request.method === "GET" || request.method === "HEAD";
-    if (reads && playgroundPaths.includes(pathname)) return page.fetch(request);
-    return app.fetch(request, info);
-  };
-}
 
 class Server {
   readonly #flags: Flags;

@@ -14,7 +14,8 @@ const rows: readonly (readonly string[])[] = [
   ["chat"],
   ["api", "evaluation"],
   ["curation", "training"],
-  ["playground", "cli"],
+  ["playground"],
+  ["cli"],
 ];
 
 /** Programs directly in src: they may import everything, and nothing imports them. */
