@@ -80,7 +80,8 @@ async function buildModule(name: string, outFolder: string): Promise<void> {
     RUSTC: rustc,
     RUSTC_BOOTSTRAP: "1",
     CARGO_ENCODED_RUSTFLAGS: flagsOf[name]!.join("\x1f"),
-    CARGO_TARGET_DIR: join(targetFolder, name),
+    // One folder: what runs on the host (macros) is built once.
+    CARGO_TARGET_DIR: join(targetFolder, "compute"),
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linker,
   });
   await Deno.remove(join(outFolder, ".gitignore"));

@@ -130,9 +130,9 @@ impl Kernel for Q8 {
                 for t in 0..T {
                     let row_scale = V::load_splat(rows[t].scales.add(group));
                     for half in 0..2 {
-                        let scale = weight_scales[half].mul(row_scale);
-                        let dot = V::from_int(dots[t][p][half]);
-                        sums[t][p][half] = dot.madd(scale, sums[t][p][half]);
+                        // In this order: the product of two tiny scales would lose bits.
+                        let dot = V::from_int(dots[t][p][half]).mul(weight_scales[half]);
+                        sums[t][p][half] = dot.madd(row_scale, sums[t][p][half]);
                     }
                 }
             }

@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import { type Features, obstacle, probeFeatures, variants } from "./features.ts";
+
+const all: Features = { simd: true, relaxedSimd: true, threads: true, threadsReason: "" };
+const threadless: Features = { ...all, threads: false, threadsReason: "Worker is missing" };
+
+Deno.test("probeFeatures() finds everything on this runtime", () => {
+  assert.deepEqual(probeFeatures(), all);
+});
+
+Deno.test("probeFeatures() names what threads lack", () => {
+  const scope = globalThis as { SharedArrayBuffer?: unknown };
+  const original = scope.SharedArrayBuffer;
+  try {
+    delete scope.SharedArrayBuffer;
+    const features = probeFeatures();
+    assert.equal(features.threads, false);
+    assert.equal(features.threadsReason, "SharedArrayBuffer is missing");
+  } finally {
+    scope.SharedArrayBuffer = original;
+  }
+});
+
+Deno.test("obstacle() is empty exactly for the variants that the features allow", () => {
+  const free = (features: Features) => variants.filter((v) => obstacle(v, features) === "");
+  assert.deepEqual(free(all), ["relaxed-threads", "simd-threads", "simd"]);
+  assert.deepEqual(free({ ...all, relaxedSimd: false }), ["simd-threads", "simd"]);
+  assert.deepEqual(free(threadless), ["simd"]);
+  assert.deepEqual(free({ ...all, simd: false }), []);
+  assert.equal(obstacle("simd-threads", threadless), "Worker is missing");
+});
