@@ -26,24 +26,35 @@ export function formatPath(path: Path): string {
     .replace(/^\./, "");
 }
 
-/**
- * A value that fits no branch of a union: the branch that came furthest into the value says what is
- * wrong. When none came into it, the union itself does.
- */
-function deepest(issue: Issue, prefix: Path): { issue: Issue; path: Path } {
-  const path = [...prefix, ...issue.path];
-  if (issue.code !== "invalid_union") return { issue, path };
-  const branches = issue.errors.filter((issues) => issues.length > 0)
-    .map((issues) => deepest(issues[0]!, path))
-    .sort((a, b) => rank(b, path) - rank(a, path));
-  const best = branches[0];
-  return best !== undefined && rank(best, path) > 0 ? best : { issue, path };
+interface Complaint {
+  readonly issue: Issue;
+  readonly path: Path;
 }
 
-/** Path length counts most; at the union's own level a right type with a wrong value counts. */
-function rank({ issue, path }: { issue: Issue; path: Path }, unionPath: Path): number {
-  const depth = path.length - unionPath.length;
-  return depth * 2 + (issue.code === "too_big" || issue.code === "too_small" ? 1 : 0);
+/**
+ * A value that fits no branch of a union: the branch that the value came closest to says what is
+ * wrong. When it fits none even by its type, the union itself does.
+ */
+function deepest(issue: Issue, prefix: Path): Complaint {
+  const path = [...prefix, ...issue.path];
+  if (issue.code !== "invalid_union") return { issue, path };
+  const complaints = issue.errors.filter((issues) => issues.length > 0)
+    .map((issues) => deepest(issues[0]!, path))
+    .sort((a, b) => compareCloseness(b, a));
+  const best = complaints[0];
+  const isClose = best !== undefined && (isOutOfRange(best) || best.path.length > path.length);
+  return isClose ? best : { issue, path };
+}
+
+/** A right type with a wrong value is closest, then what is wrong only deep inside, then late. */
+function compareCloseness(a: Complaint, b: Complaint): number {
+  const lastIndex = ({ path }: Complaint) => Number(path.findLast(Number.isInteger) ?? 0);
+  return Number(isOutOfRange(a)) - Number(isOutOfRange(b)) || a.path.length - b.path.length ||
+    lastIndex(a) - lastIndex(b);
+}
+
+function isOutOfRange({ issue }: Complaint): boolean {
+  return issue.code === "too_big" || issue.code === "too_small" || issue.code === "custom";
 }
 
 function codeOf(issue: Issue): ErrorCode {

@@ -106,7 +106,7 @@ export class PictureDesk {
         const image = await this.#loadPicture(picture, { model, signal: anySignal });
         images[index] = image;
         visualTokens += image.tileCount * model.tokensPerTile;
-        if (visualTokens >= model.contextTokens) throw tooManyTiles(visualTokens, model, picture);
+        if (visualTokens >= model.contextTokens) throw tooManyTiles(visualTokens, model);
       }
     };
     const workerCount = Math.min(limits.imagesLoadingMax, pictures.length);
@@ -161,15 +161,11 @@ async function contentHash(bytes: Uint8Array): Promise<string> {
   return new Uint8Array(digest).toHex();
 }
 
-function tooManyTiles(
-  visualTokens: number,
-  model: PictureSettings,
-  { field }: PictureReference,
-): OperatingError {
+function tooManyTiles(visualTokens: number, { contextTokens }: PictureSettings): OperatingError {
   return new OperatingError(
     "context_length_exceeded",
-    `Cannot fit pictures: at least ${visualTokens} visual tokens fill the context of ` +
-      `${model.contextTokens} tokens`,
-    { field },
+    `Cannot fit pictures: at least ${visualTokens} visual tokens exceed the context of ` +
+      `${contextTokens} tokens`,
+    { field: "messages" },
   );
 }
