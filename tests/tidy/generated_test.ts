@@ -1,33 +1,88 @@
 /** Committed build results match their sources, even where the build tools are missing. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { sourceHash } from "../../kernels-rs/source_hash.ts";
+import { sha256Hex, sourceHash } from "../../kernels-rs/source_hash.ts";
 import { optionalTest, probePath } from "../skip.ts";
-import { readText, repositoryRoot } from "./source_files.ts";
+import { filesUnder, readText, repositoryRoot } from "./source_files.ts";
+
+interface Manifest {
+  readonly sourceHash: string;
+  /** The compute kernels: one module per variant. */
+  readonly modules?: Readonly<Record<string, { readonly sha256: string }>>;
+  /** The codec: its only module. */
+  readonly bytesSha256?: string;
+}
 
 interface Generated {
   readonly crate: string;
+  readonly extraFiles: readonly string[];
   readonly manifest: string;
   readonly build: string;
+  /** SHA-256 by path of the modules that the manifest describes. */
+  moduleHashes(manifest: Manifest): Readonly<Record<string, string>>;
 }
 
-const modules: readonly Generated[] = [
-  { crate: "codec", manifest: "wasm/codec/manifest.json", build: "kernels-rs/build_codec.ts" },
-  { crate: "compute", manifest: "wasm/manifest.json", build: "kernels-rs/build.ts" },
+const crates: readonly Generated[] = [
+  {
+    crate: "codec",
+    extraFiles: [],
+    manifest: "wasm/codec/manifest.json",
+    build: "deno run --allow-all kernels-rs/build_codec.ts",
+    moduleHashes: ({ bytesSha256 }) => ({ "wasm/codec/codec_bg.wasm": bytesSha256! }),
+  },
+  {
+    crate: "compute",
+    extraFiles: ["../Cargo.toml", "../Cargo.lock"],
+    manifest: "wasm/manifest.json",
+    build: "deno task build:wasm",
+    moduleHashes: ({ modules }) =>
+      Object.fromEntries(
+        Object.entries(modules!).map(([name, { sha256 }]) => [
+          `wasm/${name}/compute_bg.wasm`,
+          sha256,
+        ]),
+      ),
+  },
 ];
 
-for (const { crate, manifest, build } of modules) {
-  const needs = [await probePath(manifest, join(repositoryRoot, manifest))];
-  optionalTest({ name: `${manifest} was built from kernels-rs/${crate}`, needs }, async () => {
-    const { sourceHash: recorded } = JSON.parse(readText(manifest)) as { sourceHash: string };
-    const actual = await sourceHash(join(repositoryRoot, "kernels-rs", crate));
-    assert.equal(recorded, actual, `stale: run deno run --allow-all ${build}`);
-  });
+const probes = await Promise.all(
+  crates.map(({ manifest }) => probePath(manifest, join(repositoryRoot, manifest))),
+);
+
+for (const [index, generated] of crates.entries()) {
+  const { crate, extraFiles, manifest: path, build, moduleHashes } = generated;
+  const needs = [probes[index]!];
+  optionalTest(
+    { name: `${path} describes kernels-rs/${crate} and its modules`, needs },
+    async () => {
+      const manifest = JSON.parse(readText(path)) as Manifest;
+      const actual = await sourceHash(join(repositoryRoot, "kernels-rs", crate), extraFiles);
+      assert.equal(manifest.sourceHash, actual, `stale: run ${build}`);
+      const recorded = moduleHashes(manifest);
+      const files = await Promise.all(
+        Object.keys(recorded).map(async (module) => {
+          return [module, sha256Hex(await Deno.readFile(join(repositoryRoot, module)))] as const;
+        }),
+      );
+      assert.deepEqual(Object.fromEntries(files), recorded, `not the recorded bytes: run ${build}`);
+    },
+  );
 }
 
-const page = "src/playground/dist/app.js";
-const needs = [await probePath(page, join(repositoryRoot, page))];
-optionalTest({ name: "src/playground/dist was built from its sources", needs }, async () => {
-  const { staleFiles } = await import("@/playground/build.ts");
-  assert.deepEqual(await staleFiles(), [], "run deno task build:playground");
+optionalTest({ name: "every committed WebAssembly module has a manifest", needs: probes }, () => {
+  const described = crates.flatMap(({ manifest, moduleHashes }) => {
+    return Object.keys(moduleHashes(JSON.parse(readText(manifest)) as Manifest));
+  });
+  const found = filesUnder("wasm").filter((path) => path.endsWith(".wasm"));
+  assert.deepEqual(found.sort(), described.sort());
 });
+
+const page = "src/playground/dist/app.js";
+const pageNeeds = [await probePath(page, join(repositoryRoot, page))];
+optionalTest(
+  { name: "src/playground/dist was built from its sources", needs: pageNeeds },
+  async () => {
+    const { staleFiles } = await import("@/playground/build.ts");
+    assert.deepEqual(await staleFiles(), [], "run deno task build:playground");
+  },
+);
