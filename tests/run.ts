@@ -89,8 +89,9 @@ export function summarize(
   const refused = skips.filter(({ tool }) => allowedSkips && !allowedSkips.includes(tool));
   const lines = skips.map(({ name, tool, missing }) => `skipped: ${name} (${tool}: ${missing})`);
   for (const { name, tool } of refused) lines.push(`not allowed to be skipped (${tool}): ${name}`);
-  // A file that does not load, or a leak between tests, fails the run without a failed test.
-  const failed = Math.max(count("failed"), run.success ? 0 : 1) + refused.length;
+  // A file that does not load fails the run without a failed test; so does a run of nothing.
+  const broken = !run.success || run.cases.length === 0;
+  const failed = Math.max(count("failed"), broken ? 1 : 0) + refused.length;
   lines.push(`${count("passed")} passed, ${failed} failed, ${skips.length} skipped`);
   return { lines, passed: failed === 0 };
 }

@@ -1,4 +1,4 @@
-/** House rules as a Deno lint plugin: function length, ambient time and randomness, module state. */
+/** House rules as a Deno lint plugin: function length, ambient time, module state, pure files. */
 
 const FUNCTION_LINES_MAX = 70;
 
@@ -90,12 +90,50 @@ const noModuleState: Rule = {
   },
 };
 
+/** Files that a simulator drives step by step: they decide, others wait and act. */
+const synchronousFiles = [
+  /\/src\/engine\/(scheduler|step_planner|kv_pages|prefix_cache|encoder_cache|plan)\.ts$/,
+  /\/src\/cluster\/(placement|membership)\.ts$/,
+  /\/src\/media\/tiling\.ts$/,
+];
+
+const synchronous: Rule = {
+  create(context) {
+    const path = context.filename.replaceAll("\\", "/");
+    if (!synchronousFiles.some((file) => file.test(path))) return {};
+    const report = (node: Deno.lint.Node, what: string) => {
+      const hint = "Return data that says what to do, and let the caller wait for it";
+      context.report({ node, message: `${what} in a file that must stay synchronous`, hint });
+    };
+    const checkFunction = (
+      node:
+        | Deno.lint.FunctionDeclaration
+        | Deno.lint.FunctionExpression
+        | Deno.lint.ArrowFunctionExpression,
+    ) => {
+      if (node.async) report(node, "async function");
+    };
+    return {
+      FunctionDeclaration: checkFunction,
+      FunctionExpression: checkFunction,
+      ArrowFunctionExpression: checkFunction,
+      AwaitExpression: (node) => report(node, "await"),
+      Identifier(node) {
+        if (/^(setTimeout|setInterval|queueMicrotask|Promise)$/.test(node.name)) {
+          report(node, node.name);
+        }
+      },
+    };
+  },
+};
+
 const plugin: Deno.lint.Plugin = {
   name: "tidy",
   rules: {
     "function-length": functionLength,
     "no-ambient": noAmbient,
     "no-module-state": noModuleState,
+    synchronous,
   },
 };
 

@@ -35,6 +35,12 @@ Deno.test("lint_plugin no-module-state fires on let and var at module level only
   assert.deepEqual(findings("/x/src/a.ts", "const a = 1;\nfunction f() { let b = a; b++; }"), []);
 });
 
+Deno.test("lint_plugin synchronous fires on waiting in the scheduler's files only", () => {
+  const text = "export async function f() { await g(); setTimeout(g); }";
+  assert.equal(findings("/x/src/engine/scheduler.ts", text).length, 3);
+  assert.deepEqual(findings("/x/src/engine/engine.ts", text), []);
+});
+
 Deno.test("all code obeys the house lint rules", () => {
   const found = typescriptFiles("src", "tests", "kernels-rs").flatMap((path) => {
     return findings(join(repositoryRoot, path), readText(path)).map((text) => `${path}: ${text}`);
