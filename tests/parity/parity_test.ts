@@ -1,0 +1,24 @@
+/** Every committed fixture against both backends, exactly as `deno task parity` runs it. */
+import assert from "node:assert/strict";
+import { Flags } from "@/cli/flags.ts";
+import { fixtureParity } from "@/cli/parity.ts";
+import { findFixtures } from "@/cli/parity_fixtures.ts";
+import { failed, parityTable } from "@/cli/parity_report.ts";
+
+const root = new URL("../fixtures/model", import.meta.url).pathname;
+const fixtures = await findFixtures(root);
+
+Deno.test("the committed fixtures cover every kind", () => {
+  const kinds = new Set(fixtures.map((fixture) => fixture.kind));
+  for (const kind of ["model", "tokenizer", "preprocess", "resize", "prompt", "decode"]) {
+    assert.ok(kinds.has(kind as "model"), kind);
+  }
+});
+
+for (const fixture of fixtures) {
+  Deno.test(`parity of ${fixture.name}`, async () => {
+    const rows = await fixtureParity(fixture, new Flags({}, []));
+    assert.ok(rows.length > 0);
+    assert.deepEqual(rows.filter(failed), [], `\n${parityTable(rows)}`);
+  });
+}
