@@ -39,7 +39,8 @@ export class AnswerChecker {
     assert.equal(choice.reason, undefined, "nothing follows a finish event");
     if (event.type === "token") return this.#seeToken(choice, event);
     choice.reason = event.reason;
-    if (choice.cut) return assert.equal(event.reason, "stop");
+    // A cut comes too late for a choice whose end was made but not yet read.
+    if (choice.cut && event.reason === "stop") return;
     assert.deepEqual(choice.ids, choice.expected.ids, "tokens of the request alone");
     assert.equal(event.reason, choice.expected.reason);
     if (this.request.params.maxTokens === 0) this.#requirePrompt();
@@ -67,12 +68,7 @@ export class AnswerChecker {
     assert.equal(entries[0], null);
     for (const [i, entry] of entries.entries()) {
       if (entry === null) continue;
-      const seen = tiles.filter((tile) => tile.start < i)
-        .filter((tile) => tile.start + 5 <= i);
-      const partial = tiles.find((tile) => tile.start < i && tile.start + 5 > i);
-      // A history that ends inside a tile has no direct form here: checked by its neighbours.
-      if (partial) continue;
-      const logits = directLogits(promptIds.slice(0, i), seen);
+      const logits = directLogits(promptIds.slice(0, i), tiles);
       assert.equal(entry.chosen.id, promptIds[i]);
       assert.ok(Math.abs(entry.chosen.logprob - directLogprob(logits, promptIds[i]!)) < 1e-4);
       assert.equal(entry.top.length, params.topLogprobs ?? 0);

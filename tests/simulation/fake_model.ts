@@ -41,14 +41,15 @@ function visualWord(pixels: Uint8Array, row: number): number {
   return hashWords(...pixels, row) >>> 12;
 }
 
-/** Logits after a whole history, computed without pages, steps or caches. */
+/** Logits after a whole history, computed without pages, steps or caches. Tiles may reach beyond. */
 export function directLogits(
   tokenIds: readonly number[],
   tiles: readonly { readonly start: number; readonly pixels: Uint8Array }[],
 ): Float32Array {
   const embeddings = [...tokenIds];
   for (const { start, pixels } of tiles) {
-    for (let i = 0; i < TOKENS_PER_TILE; i++) embeddings[start + i] = visualWord(pixels, i);
+    const end = Math.min(start + TOKENS_PER_TILE, tokenIds.length);
+    for (let t = start; t < end; t++) embeddings[t] = visualWord(pixels, t - start);
   }
   let history = 0;
   for (const [t, embedding] of embeddings.entries()) {
