@@ -92,6 +92,7 @@ export async function streamAnswer<T>(
   }
   return eventStreamResponse({
     events: events(),
+    opensWithComment: first.length === 0,
     pingMs: services.streamPingMs,
     describeError: (error) => {
       exchange.logError(error);

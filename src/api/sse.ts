@@ -6,6 +6,8 @@
 /** Events as texts of `data:` lines; a source that throws ends with the error as an event. */
 export interface EventStreamOptions {
   readonly events: AsyncIterable<string>;
+  /** Begins with a comment, for sources whose first event may take its time. */
+  readonly opensWithComment: boolean;
   /** Silence after which a comment is sent. */
   readonly pingMs: number;
   /** The text of the last event, for what `events` threw. */
@@ -16,6 +18,7 @@ export interface EventStreamOptions {
   readonly onEnd: (isComplete: boolean) => void;
 }
 
+const OPENING = ": open\n\n";
 const PING = ": ping\n\n";
 
 /** A 200 response with `text/event-stream`. */
@@ -44,7 +47,10 @@ class EventStreamSource {
 
   stream(): ReadableStream<Uint8Array> {
     return new ReadableStream({
-      start: (controller) => this.#schedulePing(controller),
+      start: (controller) => {
+        if (this.#options.opensWithComment) controller.enqueue(this.#encoder.encode(OPENING));
+        this.#schedulePing(controller);
+      },
       // Called again only after the promise settles and the client took the chunk: back-pressure.
       pull: (controller) => this.#pull(controller),
       cancel: () => {
