@@ -38,6 +38,8 @@ export const limits = {
   fetchRedirectsMax: 3,
   /** Requests waiting for a slot before new ones get 429. */
   queueRequestsMax: 256,
+  /** Pixels of all requests that wait or run, before new ones with pictures get 429. */
+  pendingPixelBytesMax: 1024 * MIB,
   /** Sequences that run together in one step. */
   runningSequencesMax: 64,
   /** Token rows of one step. */

@@ -15,6 +15,8 @@ export interface EngineBounds {
   readonly runningSequences: number;
   /** Requests of which nothing runs, before new ones are refused. */
   readonly queueRequests: number;
+  /** Pixels of all requests that wait or run, before new ones with pictures are refused. */
+  readonly pendingPixelBytes: number;
   /** Steps without a row after which a running sequence is served first. */
   readonly starvedSteps: number;
   /** Younger sequences that may start before a waiting one. */
@@ -31,6 +33,7 @@ export const defaultEngineBounds: EngineBounds = {
   stepAttention: limits.stepAttentionMax,
   runningSequences: limits.runningSequencesMax,
   queueRequests: limits.queueRequestsMax,
+  pendingPixelBytes: limits.pendingPixelBytesMax,
   starvedSteps: limits.starvedStepsMax,
   overtakes: limits.overtakesMax,
   unreadEvents: limits.unreadEventsMax,

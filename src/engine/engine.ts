@@ -88,6 +88,8 @@ export class Engine implements Generator {
   #draining = false;
   #lost: OperatingError | undefined;
   #steps = 0;
+  /** Of all active requests. */
+  #pixelBytes = 0;
   #failedSteps = 0;
   #stepStartMs: number | undefined;
   #yieldedMs: number;
@@ -138,11 +140,13 @@ export class Engine implements Generator {
       this.#checkOpen();
       checkRequest(request, this.#rules);
       this.#checkQueue();
+      this.#checkMemory(request);
     } catch (error) {
       this.#telemetry.refused();
       throw error;
     }
     const state = this.#scheduler.add(request);
+    this.#pixelBytes += pixelBytes(request);
     const { signal } = options;
     const cancel = () => this.#cancel(state);
     const stream = new GenerationStream({
@@ -207,11 +211,21 @@ export class Engine implements Generator {
     const { counts } = this.#scheduler;
     const { queueRequests } = this.#bounds;
     if (counts.waitingRequests < queueRequests) return;
-    throw new OperatingError(
-      "overloaded",
-      `Cannot queue the request: ${counts.waitingRequests} of ${queueRequests} wait already`,
-      { retryAfterSeconds: this.#telemetry.retryAfterSeconds(counts) },
-    );
+    throw this.#overloaded(`${counts.waitingRequests} of ${queueRequests} wait already`);
+  }
+
+  /** Pixels are kept until a request ends: its pages may have to be computed again. */
+  #checkMemory(request: GenerationRequest): void {
+    const wanted = this.#pixelBytes + pixelBytes(request);
+    const { pendingPixelBytes } = this.#bounds;
+    if (wanted <= pendingPixelBytes || this.#pixelBytes === 0) return;
+    throw this.#overloaded(`${wanted} bytes of pixels exceed ${pendingPixelBytes}`);
+  }
+
+  #overloaded(reason: string): OperatingError {
+    return new OperatingError("overloaded", `Cannot queue the request: ${reason}`, {
+      retryAfterSeconds: this.#telemetry.retryAfterSeconds(this.#scheduler.counts),
+    });
   }
 
   /** Starts the loop unless it runs. */
@@ -307,6 +321,7 @@ export class Engine implements Generator {
 
   #end(active: Active, end: { outcome: RequestOutcome; error?: OperatingError }): void {
     this.#active.delete(active.state);
+    this.#pixelBytes -= pixelBytes(active.state.request);
     active.detach();
     if (end.error) active.stream.fail(end.error, { dropped: end.outcome === "cancelled" });
     else active.stream.end();
@@ -343,6 +358,10 @@ export class Engine implements Generator {
       this.#end(active, { outcome: "failed", error });
     }
   }
+}
+
+function pixelBytes(request: GenerationRequest): number {
+  return request.tiles.reduce((total, tile) => total + tile.pixels.length, 0);
 }
 
 /** Lets timers and network events run. Where it exists, setImmediate is far quicker than a timer. */

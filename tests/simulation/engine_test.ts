@@ -216,6 +216,15 @@ Deno.test("Engine.submit() refuses what can never run, and what the queue cannot
   await collect(engine.submit(request()));
 });
 
+Deno.test("Engine.submit() refuses pictures beyond the memory for waiting pixels", async () => {
+  const { engine } = openEngine({ bounds: { pendingPixelBytes: 20 } });
+  const first = collect(engine.submit(pictureRequest(1, 8)));
+  assert.throws(() => engine.submit(pictureRequest(2, 8)), hasCode("overloaded"));
+  const text = collect(engine.submit(request()));
+  await Promise.all([first, text]);
+  await collect(engine.submit(pictureRequest(2, 8)));
+});
+
 Deno.test("Engine fails only the requests of a failed step, and goes on", async () => {
   const { engine, model } = openEngine({ bounds: { runningSequences: 1 } });
   const first = collect(engine.submit(request({ id: "a" })));
