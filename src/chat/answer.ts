@@ -1,12 +1,20 @@
 /**
- * A prompt of tokens -> a stream of answer events for all its choices. Owns the talk with the
- * engine: submission, stop strings that end a choice, counts. Texts are `output.ts`.
+ * A prompt of tokens -> a stream of answer events for all its choices. Owns submission to the
+ * engine and cancellation; what the engine's events mean is `answer_reader.ts`.
  */
-import type { EngineEvent, FinishReason, Generation, PromptTile } from "@/engine/request.ts";
+import type {
+  EngineEvent,
+  FinishReason,
+  Generation,
+  GenerationRequest,
+  PromptTile,
+} from "@/engine/request.ts";
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import type { SamplingParams } from "@/sampling/params.ts";
-import { ChoiceOutput, type OutputDelta } from "./output.ts";
+import { AnswerReader, type Continuation, type Source } from "./answer_reader.ts";
+import { MergedEvents } from "./merged_events.ts";
+import type { OutputDelta } from "./output.ts";
 import type { ServedModel } from "./served_model.ts";
 
 /** How to answer, apart from the prompt. */
@@ -25,6 +33,8 @@ export interface AnswerRequest {
   readonly tiles: readonly PromptTile[];
   readonly options: AnswerOptions;
   readonly splitReasoning: boolean;
+  /** Tokens of thought after which it is closed for the model; undefined = no bound. */
+  readonly thoughtTokensMax: number | undefined;
   readonly promptLogprobs: boolean;
   /** Request field that holds the prompt, for errors about its length. */
   readonly field: string;
@@ -89,110 +99,45 @@ export function startAnswer(
   { model, signal }: { model: ServedModel; signal: AbortSignal },
 ): AsyncGenerator<AnswerEvent> {
   const { id, promptIds, tiles, options, promptLogprobs, field } = request;
+  const { choices } = options;
   const maxTokens = resolveMaxTokens(
     { promptTokens: promptIds.length, maxTokens: options.maxTokens, field },
     model,
   );
   const params: SamplingParams = { ...options.sampling, maxTokens };
   const left = new AbortController();
-  const generation = model.generator.submit(
-    { id, promptIds, tiles, params, choices: options.choices, promptLogprobs },
-    { signal: AbortSignal.any([signal, left.signal]) },
-  );
-  return readAnswer(new AnswerReader(request, { model, generation }), { generation, left });
-}
-
-/** Leaving the iteration early gives the engine's slot back. */
-async function* readAnswer(
-  reader: AnswerReader,
-  { generation, left }: { generation: Generation; left: AbortController },
-): AsyncGenerator<AnswerEvent> {
-  let isDone = false;
-  try {
-    for await (const event of generation) yield* reader.read(event);
-    yield reader.usage();
-    isDone = true;
-  } finally {
-    if (!isDone) left.abort(new OperatingError("cancelled", "Request was cancelled"));
-  }
-}
-
-/** Turns engine events into answer events. */
-class AnswerReader {
-  readonly #generation: Generation;
-  readonly #outputs: readonly ChoiceOutput[];
-  readonly #isFinished: boolean[];
-  readonly #promptTokens: number;
-  #cachedTokens = 0;
-
-  constructor(
-    request: AnswerRequest,
-    { model, generation }: { model: ServedModel; generation: Generation },
-  ) {
-    const { choices, stops, skipSpecialTokens, sampling } = request.options;
-    const { splitReasoning } = request;
-    const endTokenIds = new Set([...model.endTokenIds, ...sampling.stopTokenIds]);
-    this.#generation = generation;
-    this.#promptTokens = request.promptIds.length;
-    this.#isFinished = new Array<boolean>(choices).fill(false);
-    this.#outputs = Array.from(
-      this.#isFinished,
-      () =>
-        new ChoiceOutput({
-          tokenizer: model.tokenizer,
-          stops,
-          splitReasoning,
-          skipSpecialTokens,
-          endTokenIds,
-        }),
-    );
-  }
-
-  *read(event: EngineEvent): Generator<AnswerEvent> {
-    if (event.type === "token") {
-      yield* this.#readToken(event);
-    } else if (event.type === "finish") {
-      yield* this.#finish(event.choice, event.reason);
-    } else {
-      if (event.type === "prefill") this.#cachedTokens = event.cached;
-      yield event;
+  const leave = () => left.abort(new OperatingError("cancelled", "Request was cancelled"));
+  const anySignal = AbortSignal.any([signal, left.signal]);
+  const submit = (submission: GenerationRequest) =>
+    model.generator.submit(submission, { signal: anySignal });
+  const first = submit({ id, promptIds, tiles, params, choices, promptLogprobs });
+  const events = new MergedEvents<Source, EngineEvent>(leave);
+  const reader = new AnswerReader(request, { model, params, first });
+  // A closed thought goes on as a request of its own, for its choice alone.
+  const continueThought = ({ choice, ids, params }: Continuation): Generation => {
+    const generation = submit({
+      id: `${id}-after-thought-${choice}`,
+      promptIds: [...promptIds, ...ids],
+      tiles,
+      params,
+      choices: 1,
+      promptLogprobs: false,
+    });
+    events.add({ generation, choice }, generation);
+    return generation;
+  };
+  async function* read(): AsyncGenerator<AnswerEvent> {
+    let isDone = false;
+    try {
+      events.add({ generation: first, choice: undefined }, first);
+      for await (const { source, event } of events) {
+        yield* reader.read(event, { source, continueThought });
+      }
+      yield reader.usage();
+      isDone = true;
+    } finally {
+      if (!isDone) leave();
     }
   }
-
-  usage(): AnswerEvent {
-    const sum = (count: (output: ChoiceOutput) => number) =>
-      this.#outputs.reduce((total, output) => total + count(output), 0);
-    return {
-      type: "usage",
-      usage: {
-        promptTokens: this.#promptTokens,
-        cachedTokens: this.#cachedTokens,
-        completionTokens: sum((output) => output.tokenCount),
-        reasoningTokens: sum((output) => output.reasoningTokenCount),
-      },
-    };
-  }
-
-  *#readToken(event: Extract<EngineEvent, { type: "token" }>): Generator<AnswerEvent> {
-    const { choice } = event;
-    // Tokens of steps that ran before the engine heard of the stop string.
-    if (this.#isFinished[choice]) return;
-    const output = this.#outputs[choice]!;
-    yield { type: "delta", choice, ...output.push(event) };
-    if (output.matchedStop === undefined) return;
-    this.#generation.finishChoice(choice);
-    yield* this.#finish(choice, "stop");
-  }
-
-  *#finish(choice: number, reason: FinishReason): Generator<AnswerEvent> {
-    if (this.#isFinished[choice]) return;
-    this.#isFinished[choice] = true;
-    const output = this.#outputs[choice]!;
-    const rest = output.finish(reason);
-    if (rest.reasoning !== "" || rest.content !== "" || rest.logprobs.length > 0) {
-      yield { type: "delta", choice, ...rest };
-    }
-    const stop = output.matchedStop;
-    yield { type: "finish", choice, reason: stop === undefined ? reason : "stop", stop };
-  }
+  return read();
 }

@@ -36,6 +36,8 @@ export interface PromptPicture {
 export interface ChatPrompt {
   readonly ids: readonly number[];
   readonly pictures: readonly PromptPicture[];
+  /** Tokens of thought after which it is closed; undefined = no bound. */
+  readonly thoughtTokensMax: number | undefined;
 }
 
 export interface ChatContext {
@@ -68,7 +70,7 @@ export async function prepareChat(
     const spanCount = reference.kind === "clip" ? image.tileCount : 1;
     return { reference, image, spans: [...nextSpan.take(spanCount)] };
   });
-  return { ids, pictures };
+  return { ids, pictures, thoughtTokensMax: thinking.budgetTokens };
 }
 
 /** Submits a prepared prompt; throws and yields as `startAnswer`. */
@@ -82,6 +84,7 @@ export function startChat(
     tiles: prompt.pictures.flatMap((picture) => promptTiles(picture, model)),
     options,
     splitReasoning: true,
+    thoughtTokensMax: prompt.thoughtTokensMax,
     promptLogprobs: false,
     field: "messages",
   };

@@ -5,6 +5,7 @@
 import type { TokenLogprob } from "@/engine/request.ts";
 import { OperatingError } from "@/errors.ts";
 import { type AnswerEvent, type AnswerOptions, startAnswer, type Usage } from "./answer.ts";
+import { MergedEvents } from "./merged_events.ts";
 import type { ServedModel } from "./served_model.ts";
 
 export interface CompletionRequest {
@@ -78,7 +79,7 @@ export function startCompletion(
     const answers = request.prompts.map((_, index) =>
       startPrompt(request, { index, model, signal: anySignal })
     );
-    return sumUsage(mergeEvents(answers, end), request.prompts);
+    return sumUsage(answers, { prompts: request.prompts, end });
   } catch (error) {
     end();
     throw error;
@@ -105,6 +106,7 @@ function startPrompt(
     tiles: [],
     options: isScoringOnly ? { ...options, maxTokens: 1, choices: 1 } : options,
     splitReasoning: false,
+    thoughtTokensMax: undefined,
     promptLogprobs,
     field: prompts.length === 1 ? "prompt" : `prompt[${index}]`,
   }, { model, signal });
@@ -149,36 +151,13 @@ async function* readPrompt(
   }
 }
 
-/** Events of all sources as they come. On any end but the last source's, `end` stops the others. */
-async function* mergeEvents<T>(
-  sources: readonly AsyncGenerator<T>[],
-  end: () => void,
-): AsyncGenerator<{ source: number; event: T }> {
-  const pull = async (source: number) => ({ source, result: await sources[source]!.next() });
-  const pending = new Map(sources.map((_, source) => [source, pull(source)]));
-  try {
-    while (pending.size > 0) {
-      const { source, result } = await Promise.race(pending.values());
-      if (result.done) {
-        pending.delete(source);
-      } else {
-        yield { source, event: result.value };
-        pending.set(source, pull(source));
-      }
-    }
-  } finally {
-    if (pending.size > 0) {
-      end();
-      // What the others throw because of `end` has no reader.
-      await Promise.allSettled(pending.values());
-    }
-  }
-}
-
+/** The answers' events as they come, with sums over all prompts. */
 async function* sumUsage(
-  events: AsyncIterable<{ source: number; event: CompletionEvent }>,
-  prompts: readonly RawPrompt[],
+  answers: readonly AsyncGenerator<CompletionEvent>[],
+  { prompts, end }: { prompts: readonly RawPrompt[]; end: () => void },
 ): AsyncGenerator<CompletionEvent> {
+  const events = new MergedEvents<number, CompletionEvent>(end);
+  for (const [index, answer] of answers.entries()) events.add(index, answer);
   const total = prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
   const prefills = prompts.map(() => ({ computed: 0, cached: 0 }));
   const usages: Usage[] = [];

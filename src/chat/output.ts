@@ -84,6 +84,11 @@ export class ChoiceOutput {
     return this.#reasoningTokenCount;
   }
 
+  /** Whether the answer is inside its thought. */
+  get isThinking(): boolean {
+    return this.#splitter?.state === "reasoning";
+  }
+
   /** The stop string that ended the answer; tokens after it are not to be pushed. */
   get matchedStop(): string | undefined {
     return this.#matchedStop;

@@ -324,3 +324,35 @@ Deno.test("chat completion does not let a slow picture hold the headers back", a
   const events = parseEvents(await response.text()) as Chunk[];
   assert.equal(events.at(-1).error.param, "messages[0].content[0].image_url.url");
 });
+
+Deno.test("chat completion closes a thought that exceeds its budget and goes on", async () => {
+  const thought = say("<think>one two three four five six</think>never");
+  const { post, generator } = testApp({
+    script: {
+      // The closing tokens make the continuation's prompt end in a closed thought.
+      tokens: ({ promptIds }) => promptIds.at(-1) === say("\n\n")[0] ? say("done") : thought,
+    },
+  });
+  const body = {
+    ...hello,
+    thinking: { budget: 4 },
+    max_tokens: 50,
+    n: 2,
+    return_token_ids: true,
+    messages: [{ role: "user", content: "q" }],
+  };
+  const { choices, usage } = await json(post("/v1/chat/completions", body));
+  for (const { message, finish_reason: reason, token_ids: ids } of choices) {
+    assert.equal(message.content, "done");
+    assert.equal(`<think>${message.reasoning_content}`, tokenizer.decode(thought.slice(0, 4)));
+    assert.equal(reason, "stop");
+    const closing = say("\n</think>\n\n");
+    assert.deepEqual(ids, [...thought.slice(0, 4), ...closing, ...say("done"), END_TOKEN_ID]);
+  }
+  assert.equal(generator.submissions.length, 3, "one for both thoughts, one per answer");
+  assert.equal(generator.submissions[1]!.params.maxTokens, 50 - 4 - say("\n</think>\n\n").length);
+  assert.equal(usage.completion_tokens, 2 * choices[0].token_ids.length);
+
+  const short = await json(post("/v1/chat/completions", { ...body, n: 1, max_tokens: 5 }));
+  assert.equal(short.choices[0].finish_reason, "length");
+});
