@@ -6,20 +6,26 @@ import { CodecPool } from "./codec_pool.ts";
 
 const small = readGoldenFile("image_decode/rgb.png");
 
-/** A black uncompressed 24-bit BMP: large enough to take a while. */
-function slowBmp(side: number): Uint8Array {
-  const stride = Math.ceil((side * 3) / 4) * 4;
-  const bytes = new Uint8Array(54 + stride * side);
-  const view = new DataView(bytes.buffer);
-  bytes.set([0x42, 0x4d]);
-  view.setUint32(2, bytes.length, true);
-  view.setUint32(10, 54, true);
-  view.setUint32(14, 40, true);
-  view.setInt32(18, side, true);
-  view.setInt32(22, side, true);
-  view.setUint16(26, 1, true);
-  view.setUint16(28, 24, true);
-  return bytes;
+/**
+ * A hostile JPEG of a few kilobytes: `side` x `side` gray, progressive, and hundreds of empty scans
+ * that each cost a pass over all blocks.
+ */
+function slowJpeg(side: number): Uint8Array {
+  const [high, low] = [side >> 8, side & 255];
+  const segment = (marker: number, ...data: number[]) => {
+    const length = data.length + 2;
+    return [0xff, marker, length >> 8, length & 255, ...data];
+  };
+  const scan = (approximation: number) => segment(0xda, 1, 1, 0, 0, 0, approximation);
+  return Uint8Array.from([
+    ...[0xff, 0xd8],
+    ...segment(0xdb, 0, ...new Array<number>(64).fill(1)),
+    ...segment(0xc2, 8, high, low, high, low, 1, 1, 0x11, 0),
+    ...segment(0xc4, 0, 1, ...new Array<number>(15).fill(0), 0),
+    ...scan(0x01),
+    ...Array.from({ length: 190 }, () => scan(0x10)).flat(),
+    ...[0xff, 0xd9],
+  ]);
 }
 
 function code(expected: string): (error: unknown) => true {
@@ -31,10 +37,10 @@ function code(expected: string): (error: unknown) => true {
 }
 
 Deno.test("CodecPool kills a worker on timeout and serves the next call from a new one", async () => {
-  const codec = workerCodec({ workersMax: 1, timeoutMs: 15 });
+  const codec = workerCodec({ workersMax: 1, timeoutMs: 250 });
   try {
-    const slow = codec.decode(slowBmp(3300));
-    await rejects(slow, /takes longer than 15 ms/);
+    const slow = codec.decode(slowJpeg(6000));
+    await rejects(slow, /takes longer than 250 ms/);
     // The same pool goes on: a probe is quick enough for its bound.
     let header;
     for (let attempt = 0; attempt < 20 && header === undefined; attempt++) {
@@ -51,9 +57,9 @@ Deno.test("CodecPool ends a running call when its signal aborts, and the waiting
   try {
     await codec.probe(small);
     const controller = new AbortController();
-    const running = codec.decode(slowBmp(3300), { signal: controller.signal });
+    const running = codec.decode(slowJpeg(6000), { signal: controller.signal });
     const waiting = codec.probe(small);
-    setTimeout(() => controller.abort(), 5);
+    setTimeout(() => controller.abort(), 20);
     await rejects(running, code("cancelled"));
     strictEqual((await waiting).format, "png");
   } finally {

@@ -29,8 +29,7 @@ fn open<B: AsRef<[u8]>>(bytes: B, budget: Option<Budget>) -> Result<Decoder<Curs
 
 pub fn header(bytes: &[u8]) -> Result<Header> {
     let mut decoder = open(bytes, None)?;
-    let mut header =
-        Header::still(Format::Gif, decoder.width().into(), decoder.height().into());
+    let mut header = Header::still(Format::Gif, decoder.width().into(), decoder.height().into());
     header.frames = 0;
     while header.frames < FRAMES_COUNTED_MAX {
         match decoder.next_frame_info() {

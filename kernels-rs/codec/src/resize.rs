@@ -89,8 +89,7 @@ pub fn bicubic(rgb: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> 
 fn horizontal(rgb: &[u8], width_in: usize, height: usize, width_out: usize) -> Vec<u8> {
     let kernel = Kernel::new(width_in, width_out);
     let mut out = vec![0u8; width_out * height * 3];
-    for (source, target) in
-        rgb.chunks_exact(width_in * 3).zip(out.chunks_exact_mut(width_out * 3))
+    for (source, target) in rgb.chunks_exact(width_in * 3).zip(out.chunks_exact_mut(width_out * 3))
     {
         for (x, pixel) in target.chunks_exact_mut(3).enumerate() {
             let (start, weights) = kernel.at(x);
