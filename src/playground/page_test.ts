@@ -16,6 +16,26 @@ interface Visit {
   readonly errors: string[];
 }
 
+/** One browser for all tests of this file, one fresh context for each. */
+const running: { browser?: Browser } = {};
+
+Deno.test.beforeAll(async () => {
+  if (browserProbe.command === undefined) return;
+  running.browser = await chromium.launch({
+    executablePath: browserProbe.command,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+});
+
+Deno.test.afterAll(() => running.browser?.close());
+
 /** One visit per test; checks at its end that the console stayed clean. */
 async function visit(
   options: FakeApiOptions & { width?: number; allowedErrors?: RegExp },
@@ -23,20 +43,10 @@ async function visit(
 ): Promise<void> {
   const api = fakeApi(options);
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, api.app.fetch);
-  let browser: Browser | undefined;
+  const viewport = { width: options.width ?? 1280, height: 800 };
+  const context = await running.browser!.newContext({ viewport });
   try {
-    browser = await chromium.launch({
-      executablePath: browserProbe.command!,
-      args: [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-      ],
-    });
-    const page = await browser.newPage({ viewport: { width: options.width ?? 1280, height: 800 } });
+    const page = await context.newPage();
     const errors: string[] = [];
     page.on("pageerror", (error) => errors.push(error.message));
     page.on("console", (entry) => {
@@ -50,7 +60,7 @@ async function visit(
     await act({ api, page, errors });
     assert.deepEqual(errors.filter((error) => !options.allowedErrors?.test(error)), []);
   } finally {
-    await browser?.close();
+    await context.close();
     await server.shutdown();
   }
 }
