@@ -96,7 +96,7 @@ export const limits = {
   /** Silence after which a stream sends a comment. */
   streamPingMs: 1000,
   /** How long a stream's headers wait for an early error to get its own status code. */
-  streamHeadersMs: 150,
+  streamHeadersMs: 500,
   safetensorsHeaderBytesMax: 100 * MIB,
   /** Token ids a tokenizer may use; several times the largest published vocabulary. */
   vocabularySizeMax: 1 << 20,
