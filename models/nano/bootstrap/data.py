@@ -23,9 +23,9 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 160, 50), "blue": (40, 70, 220), 
 PURE = {"red": [(255, 0, 0)], "green": [(0, 128, 0), (0, 255, 0), (0, 200, 0)], "blue": [(0, 0, 255)], "yellow": [(255, 255, 0), (255, 215, 0)],
         "purple": [(128, 0, 128), (160, 32, 240)], "orange": [(255, 165, 0), (255, 140, 0)], "black": [(0, 0, 0)], "gray": [(128, 128, 128)],
         "pink": [(255, 192, 203), (255, 105, 180)], "brown": [(165, 42, 42), (139, 69, 19)]}
-COLOUR_WEIGHTS = [10, 10, 10, 10, 10, 10, 10, 3, 3, 3]
+COLOUR_WEIGHTS = [10, 10, 10, 10, 10, 10, 10, 2, 2, 2]
 SHAPES = ["circle", "square", "triangle", "star", "rectangle"]
-SHAPE_WEIGHTS = [10, 10, 10, 1.5, 1.5]
+SHAPE_WEIGHTS = [10, 10, 10, 1, 1]
 FOLDER = "/usr/share/fonts/"
 BAD_FONT = re.compile(r"Symbol|Math|Dingb|D050000L|Z003|chorus|Thin|Hairline|ExtraLight|Biolinum_K|Libertine_I\.|Libertine_DR|Condensed.*(Light|Semi|Medium)|"
                       r"Expanded|CondLight|Junicode.*(Semi|Medium|Light)|type1|Type1")
@@ -178,16 +178,16 @@ class Sampler:
         if self.warm:
             n = r.randint(max(1, self.longest - 2), self.longest)
         else:
-            n = r.choices([1, 2, 3, 4, 5, 6], [2, 3, 27, 33, 32, 3])[0]
+            n = r.choices([1, 2, 3, 4, 5, 6], [1, 2, 29, 34, 32, 2])[0]
         if n > 1 and r.random() < self.real:
             s = r.choice(self.by_length[n])
         else:
             s = "".join(r.choice(LETTERS) for _ in range(n))
         if n > 2 and not (self.warm and self.longest < 5):
             x = r.random()
-            if x < 0.04:
+            if x < 0.025:
                 s = s.capitalize()
-            elif x < 0.08 and re.search("[^cosuvwxzpkijy]", s):
+            elif x < 0.05 and re.search("[^cosuvwxzpkijy]", s):
                 s = s.upper()
         return s
 
@@ -272,7 +272,7 @@ class Sampler:
             return [((i + 0.5) * abs(step), off, rad) if step > 0 else (off, (i + 0.5) * abs(step), rad) for i in range(n)]
         biggest = m * (0.46 if n == 1 else 0.3 if n == 2 else 0.25 if n == 3 else 0.21 if n < 6 else 0.17)
         same = r.random() < 0.5
-        low = m * 0.04
+        low = m * 0.05
         rad = r.uniform(low, biggest)
         for shrinking in range(60):
             out = []
@@ -362,7 +362,7 @@ class Sampler:
         if task == "describe":
             return self.describe()
         if task == "count":
-            n = r.choices(range(1, 10), [8, 10, 12, 12, 13, 14, 14, 4, 3])[0]
+            n = r.choices(range(1, 10), [8, 10, 12, 14, 15, 15, 15, 3, 2])[0]
             single_kind, single_colour = r.random() < 0.5, r.random() < 0.5
         else:
             n = self.few()

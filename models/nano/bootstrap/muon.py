@@ -1,6 +1,6 @@
 """Muon: momentum whose matrix update is made orthogonal by Newton-Schulz steps; here batched over matrices of one shape, for CPUs.
 
-In this model it learned counting and shapes several times faster than AdamW at the same rate.
+Switching to it in mid-run sped up this model at once (one observation, not a controlled comparison).
 """
 import torch
 

@@ -3,10 +3,9 @@
 usage: train.py WORK_FOLDER --until UNIX_TIME [--anneal SECONDS] [--tokenizer FOLDER]
 The length of the strings, their freedom of size and place, and the number of fonts grow with the measured accuracy
 (teacher-forced exact match on fresh batches, which for greedy decoding is the same as generated exact match).
-The rate stays at its top until `anneal` seconds before the end and then falls to zero along a cosine.
+The rate stays at its top until `anneal` seconds before the end and then falls to zero along a line.
 """
 import argparse
-import math
 import multiprocessing
 import os
 import signal
@@ -53,8 +52,8 @@ class Curriculum:
         s.warm = not self.done
         s.longest, s.spread = self.longest, self.SPREADS[self.step]
         s.core, s.other = s.all_core[: self.core], s.all_other[: self.other]
-        s.real = 0.7 if s.warm else 0.85
-        s.mix.update(count=20 if s.warm else 17, shape=9, place=4, colour=8)
+        s.real = 0.8 if s.warm else 0.88
+        s.mix.update(count=23, shape=9, place=4, colour=8)
 
     @property
     def done(self):
@@ -64,7 +63,7 @@ class Curriculum:
         """One look at the measured accuracy on words."""
         if acc > 0.6 and self.longest < 5:
             self.longest += 1
-        elif acc > 0.42 and self.step < len(self.SPREADS) - 1:
+        elif acc > 0.38 and self.step < len(self.SPREADS) - 1:
             self.step += 1
         if acc > 0.6:
             self.core, self.other = min(36, self.core * 2), min(400, self.other * 2)
@@ -132,7 +131,7 @@ def work(rank, world, o):
         px, ids, slot, pick, target, owner, common, tasks = batches.next()
         rate = o.rate * min(1, (step - warm_from + 1) / (300 if warm_from == 0 else 80))
         if left < o.anneal:
-            rate *= 0.5 * (1 - math.cos(math.pi * left / o.anneal))
+            rate *= left / o.anneal
         for opt in opts:
             for g in opt.param_groups:
                 g["lr"] = rate * (o.muon if opt is opts[1] else 1)
