@@ -30,6 +30,8 @@ export const limits = {
   /** A codec instance that grew beyond this is replaced after the picture. */
   codecMemoryRetainedBytesMax: 64 * MIB,
   codecWorkersMax: 2,
+  /** Wall time of starting a codec worker, not counted against its first picture. */
+  codecStartTimeoutMs: 30_000,
   /** Decoding jobs that wait for a codec worker before new ones get 429. */
   codecQueueJobsMax: 1024,
   /** Wall time of sampling the frames of one video file. */
