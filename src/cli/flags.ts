@@ -113,7 +113,7 @@ const flagTable: readonly FlagRow[] = [
     commands: ["serve"],
     value: "HOST",
     repeated: true,
-    help: "Host whose pictures may be fetched, *.example.com allowed; repeatable. Default: none",
+    help: "Host whose pictures may be fetched, *.example.com allowed; repeatable",
   },
   {
     name: "no-exif",

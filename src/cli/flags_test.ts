@@ -47,3 +47,12 @@ Deno.test("helpText() covers every command", () => {
   }
   match(flagMarkdown("serve"), /`--quant none\\\|q8`/);
 });
+
+Deno.test("the README's flag table is the one of this version", async () => {
+  const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+  const cells = (row: string) => row.split(/(?<!\\)\|/).map((cell) => cell.trim()).join("|");
+  const rows = new Set(readme.split("\n").filter((line) => line.startsWith("|")).map(cells));
+  for (const row of flagMarkdown("serve").split("\n").slice(2)) {
+    equal(rows.has(cells(row)), true, `README.md lacks the row ${row}`);
+  }
+});
