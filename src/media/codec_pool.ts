@@ -31,6 +31,7 @@ interface Job {
 /** A worker and the call it is busy with. */
 interface Slot {
   readonly worker: Worker;
+  isReady: boolean;
   job: Job | undefined;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
@@ -107,13 +108,14 @@ export class CodecPool implements CodecExecutor {
       type: "module",
       name: "codec",
     });
-    const slot: Slot = { worker, job: undefined, timer: undefined };
+    const slot: Slot = { worker, isReady: false, job: undefined, timer: undefined };
     this.#slots.add(slot);
     worker.onmessage = (event: MessageEvent<WorkerReply>) => {
       const reply = event.data;
-      // Loading the worker's own code does not count against the picture.
-      if (reply.kind === "ready") this.#restartTimer(slot);
-      else this.#settle(slot, reply, module);
+      if (reply.kind === "ready") {
+        slot.isReady = true;
+        this.#restartTimer(slot);
+      } else this.#settle(slot, reply, module);
     };
     worker.onerror = (event) => {
       event.preventDefault(); // or it would end the process
@@ -137,10 +139,17 @@ export class CodecPool implements CodecExecutor {
   #restartTimer(slot: Slot): void {
     clearTimeout(slot.timer);
     if (slot.job === undefined) return;
+    // Loading the worker's own code does not count against the picture.
+    const timeoutMs = slot.isReady ? this.#timeoutMs : limits.codecStartTimeoutMs;
     slot.timer = setTimeout(() => {
-      const message = `Cannot decode image: it takes longer than ${this.#timeoutMs} ms`;
-      this.#replace(slot, new OperatingError("invalid_media", message));
-    }, this.#timeoutMs);
+      const error = slot.isReady
+        ? new OperatingError(
+          "invalid_media",
+          `Cannot decode image: it takes longer than ${timeoutMs} ms`,
+        )
+        : new OperatingError("unavailable", `The image codec needs over ${timeoutMs} ms to start`);
+      this.#replace(slot, error);
+    }, timeoutMs);
   }
 
   #abandon(job: Job): void {

@@ -147,7 +147,7 @@ testBoth("refuses hostile headers at once, naming value and bound", async (codec
   await rejects(codec.decode(text, { field }), (error: OperatingError) => error.field === field);
   const huge = new Uint8Array(limits.imageBytesMax + 1);
   await rejects(codec.decode(huge), hasCode("payload_too_large", /bytes exceed/));
-  ok(performance.now() - started < 5_000);
+  ok(performance.now() - started < 20_000);
 });
 
 testBoth("skips compressed text in a PNG", async (codec) => {

