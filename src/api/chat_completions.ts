@@ -52,12 +52,12 @@ export async function handleChatCompletion(
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     topLogprobs: body.logprobs === true ? body.top_logprobs ?? 0 : undefined,
   });
+  const form = chatForm(body, { model, id: `chatcmpl-${services.newId()}` });
   const start = async (): Promise<StartedChat> => {
     const prompt = await prepareChat(conversation, { model, desk: services.desk, signal });
-    const events = startChat({ id: exchange.id, options }, { prompt, model, signal });
+    const events = startChat({ id: form.id, options }, { prompt, model, signal });
     return { promptIds: prompt.ids, events };
   };
-  const form = chatForm(body, { model, id: `chatcmpl-${services.newId()}` });
   if (body.stream !== true) return Response.json(await collect(await start(), form, services));
   const head = answerHead({ ...form, object: "chat.completion.chunk" }, services);
   const writer = new ChunkWriter(form, head);

@@ -54,7 +54,7 @@ export async function handleCompletion(
     withProgress: body.return_progress === true,
   };
   const events = startCompletion(
-    { id: exchange.id, prompts, options, echo: body.echo === true },
+    { id: form.id, prompts, options, echo: body.echo === true },
     { model, signal: exchange.signal },
   );
   const head = answerHead({ ...form, object: "text_completion" }, services);

@@ -14,9 +14,11 @@ Deno.test("models route lists what is served with its abilities", async () => {
   });
   assert.equal(list.data[0].context_length, 2048);
   assert.deepEqual(await json(app.request("/v1/models/tiny")), list.data[0]);
-  const unknown = await app.request("/v1/models/org/huge");
-  assert.equal(unknown.status, 404);
-  assert.equal((await unknown.json()).error.code, "model_not_found");
+  for (const id of ["org/huge", "%E0%A4%A", "tiny%2F"]) {
+    const unknown = await app.request(`/v1/models/${id}`);
+    assert.equal(unknown.status, 404);
+    assert.equal((await unknown.json()).error.code, "model_not_found");
+  }
 });
 
 Deno.test("tokenize route encodes texts with special tokens and conversations with pictures", async () => {
@@ -120,7 +122,17 @@ Deno.test("HEAD answers like GET without a body", async () => {
 
 Deno.test("unknown paths answer 404 in the error shape", async () => {
   const { app } = testApp();
-  for (const path of ["/", "/v1", "/v1/embeddings", "/v1/chat/completions/x", "/%00"]) {
+  for (
+    const path of [
+      "/",
+      "/v1",
+      "/v1/embeddings",
+      "/v1/chat/completions/x",
+      "/%00",
+      "//livez",
+      "/%E0%A4%A",
+    ]
+  ) {
     const response = await app.request(path, { method: "POST" });
     assert.equal(response.status, 404, path);
     assert.equal((await response.json()).error.code, "not_found");
