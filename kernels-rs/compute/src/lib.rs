@@ -6,6 +6,8 @@
 )]
 // Kernels take raw pointers from records; `program::run` states the one safety contract.
 #![allow(clippy::missing_safety_doc)]
+// A register tile is walked by the same index in several arrays.
+#![allow(clippy::needless_range_loop)]
 
 mod attention;
 mod elementwise;

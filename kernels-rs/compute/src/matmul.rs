@@ -73,15 +73,14 @@ impl<W: FloatWeights> Kernel for W {
     ) -> [[Sums<V>; P]; T] {
         let mut sums = [[[V::splat(0.0); 2]; P]; T];
         for column in 0..columns {
-            let mut weights = [[V::splat(0.0); 2]; P];
-            for (p, weight) in weights.iter_mut().enumerate() {
-                *weight = W::load(panels.add(p * panel_bytes + column * PANEL_ROWS * W::BYTES));
-            }
-            for t in 0..T {
-                let x = V::load_splat(rows[t].add(column));
-                for p in 0..P {
+            // One panel's weights at a time: all of them together would not fit the registers.
+            let x: [V; T] = std::array::from_fn(|t| V::load_splat(rows[t].add(column)));
+            for p in 0..P {
+                let from = panels.add(p * panel_bytes + column * PANEL_ROWS * W::BYTES);
+                let weights = W::load::<V>(from);
+                for t in 0..T {
                     for half in 0..2 {
-                        sums[t][p][half] = x.madd(weights[p][half], sums[t][p][half]);
+                        sums[t][p][half] = x[t].madd(weights[half], sums[t][p][half]);
                     }
                 }
             }

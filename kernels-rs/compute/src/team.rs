@@ -168,7 +168,7 @@ pub mod tests {
             for thread in 0..threads {
                 let share = Team { thread, threads, control: &control }.share(count, grain);
                 assert_eq!(share.start, next);
-                assert!(share.start % grain == 0 || share.is_empty());
+                assert!(share.start.is_multiple_of(grain) || share.is_empty());
                 next = share.end;
             }
             assert_eq!(next, count);
