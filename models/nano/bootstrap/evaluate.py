@@ -68,7 +68,8 @@ def generate(model, encoder, pixels, prompts, limit=24):
 @torch.no_grad()
 def score(model, encoder, system, pixels, pairs):
     """Which answers greedy generation would get exactly right: with the wanted answer given, every one of its tokens and the end must be
-    the most likely. The same verdict as generating, in one pass."""
+    the most likely. The same verdict as generating, in one pass, but for answers with spaces or capitals, which several token rows can spell
+    (then it is a little too strict)."""
     rows = [encoder.chat([pair], system=system) for pair in pairs]
     ids, slot, pick, target, owner, common = data.collate(encoder, rows)
     out = model(normalise(pixels), *(torch.from_numpy(a) for a in (ids, slot, pick)), common)
@@ -88,7 +89,7 @@ def tally(model, encoder, system, stream, check=40):
             said = generate(model, encoder, pix[some], [encoder.chat([(part[i][1], None)], system=system)[0] for i in some])
             for i, got in zip(some, said):
                 if good[i] != (got == part[i][2]):
-                    print("  the two ways of scoring disagree (a near tie?):", part[i][1:], got)
+                    print("  right in another spelling by tokens, counted as wrong:", part[i][1:], got)
                 if got != part[i][2]:
                     wrong.append((part[i][2], got))
         right, seen = right + int(good.sum()), seen + len(part)
