@@ -74,6 +74,8 @@ export const limits = {
   kernelMemoryPagesMax: 65_536,
   /** File bytes on their way into a packed matrix. */
   packStagingBytesMax: 32 * MIB,
+  /** Patches of one picture kept whole: 1792 x 1792 at patch size 14. */
+  wholePicturePatchesMax: 16_384,
   visionCacheBytesMax: 256 * MIB,
   choicesMax: 16,
   stopStringsMax: 16,

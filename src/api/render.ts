@@ -16,7 +16,6 @@ export async function handleRender(context: AppContext, services: Services): Pro
     desk: services.desk,
     signal,
   });
-  const { tokensPerTile } = model;
   const images = pictures.map(({ reference, image, spans }) => ({
     field: reference.field,
     kind: reference.kind,
@@ -24,16 +23,18 @@ export async function handleRender(context: AppContext, services: Services): Pro
     height: image.sourceHeight,
     grid: { columns: image.grid.columns, rows: image.grid.rows },
     tiles: image.tileCount,
-    spans: spans.map(({ start, tiles }) => ({ start, count: tiles * tokensPerTile })),
+    spans,
     hashes: image.tileHashes,
   }));
   const tileCount = images.reduce((total, image) => total + image.tiles, 0);
+  const visualTokens = images.flatMap((image) => image.spans)
+    .reduce((total, span) => total + span.count, 0);
   return Response.json({
     model: model.id,
     prompt: model.tokenizer.decode(ids),
     tokens: ids,
     count: ids.length,
-    image_tokens: tileCount * tokensPerTile,
+    image_tokens: visualTokens,
     tiles: tileCount,
     images,
     context_length: model.contextTokens,

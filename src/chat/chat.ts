@@ -6,7 +6,7 @@ import type { PromptTile } from "@/engine/request.ts";
 import { OperatingError } from "@/errors.ts";
 import type { TiledImage } from "@/media/tiling.ts";
 import { type AnswerEvent, type AnswerOptions, startAnswer } from "./answer.ts";
-import type { PictureDesk } from "./images.ts";
+import { type PictureDesk, visualTokens } from "./images.ts";
 import { listPictures, type Message, type PictureReference, type Thinking } from "./message.ts";
 import { encodePrompt, type PictureSpan } from "./prompt.ts";
 import type { ServedModel } from "./served_model.ts";
@@ -60,15 +60,16 @@ export async function prepareChat(
   }
   const references = listPictures(messages, tilesMax);
   const images = await desk.loadPictures(references, { model, signal });
-  const { tokenizer, promptTokens, tokensPerTile, grammar } = model;
-  const tileCounts = images.map((image) => image.tileCount);
-  const pieces = renderChat(messages, { grammar, thinking, tileCounts });
-  const { ids, spans } = encodePrompt(pieces, { tokenizer, promptTokens, tokensPerTile });
+  const { tokenizer, promptTokens, grammar } = model;
+  const tokenCounts = references.map(({ kind }, index) =>
+    pictureTokens(images[index]!, { kind, model })
+  );
+  const pieces = renderChat(messages, { grammar, thinking, tokenCounts });
+  const { ids, spans } = encodePrompt(pieces, { tokenizer, promptTokens });
   const nextSpan = spans.values();
   const pictures = references.map((reference, index): PromptPicture => {
     const image = images[index]!;
-    const spanCount = reference.kind === "clip" ? image.tileCount : 1;
-    return { reference, image, spans: [...nextSpan.take(spanCount)] };
+    return { reference, image, spans: [...nextSpan.take(tokenCounts[index]!.length)] };
   });
   return { ids, pictures, thoughtTokensMax: thinking.budgetTokens };
 }
@@ -100,13 +101,27 @@ export async function* complete(
   yield* startChat(request, { prompt, ...context });
 }
 
+/** Visual tokens of a file's pictures: one picture, or the frames of a clip. */
+function pictureTokens(
+  image: TiledImage,
+  { kind, model }: { kind: PictureReference["kind"]; model: ServedModel },
+): number[] {
+  if (kind !== "clip") return [visualTokens(image, model)];
+  return new Array<number>(image.tileCount).fill(model.tokensPerTile);
+}
+
 function promptTiles(
   { image, spans }: PromptPicture,
   { tokensPerTile }: ServedModel,
 ): PromptTile[] {
+  if (image.whole !== undefined) {
+    const { start, count } = spans[0]!;
+    const picture = { ...image.whole, tokens: count };
+    return [{ hash: image.tileHashes[0]!, pixels: image.tiles, start, picture }];
+  }
   const tileBytes = image.tileSize * image.tileSize * 3;
-  const starts = spans.flatMap(({ start, tiles }) =>
-    Array.from({ length: tiles }, (_, index) => start + index * tokensPerTile)
+  const starts = spans.flatMap(({ start, count }) =>
+    Array.from({ length: count / tokensPerTile }, (_, index) => start + index * tokensPerTile)
   );
   return starts.map((start, index) => ({
     hash: image.tileHashes[index]!,

@@ -22,6 +22,7 @@ export type PictureSettings = Pick<
   | "tileSize"
   | "tokensPerTile"
   | "tilesMax"
+  | "wholePictures"
   | "msac"
   | "thumbnail"
   | "uprightPictures"
@@ -98,15 +99,15 @@ export class PictureDesk {
     const anySignal = AbortSignal.any([signal, failed.signal]);
     const images = new Array<TiledImage>(pictures.length);
     const queue = pictures.entries();
-    let visualTokens = 0;
+    let tokens = 0;
     const work = async () => {
       // All workers share the one iterator, so each picture is taken once.
       for (const [index, picture] of queue) {
         anySignal.throwIfAborted();
         const image = await this.#loadPicture(picture, { model, signal: anySignal });
         images[index] = image;
-        visualTokens += image.tileCount * model.tokensPerTile;
-        if (visualTokens >= model.contextTokens) throw tooManyTiles(visualTokens, model);
+        tokens += visualTokens(image, model);
+        if (tokens >= model.contextTokens) throw tooManyTiles(tokens, model);
       }
     };
     const workerCount = Math.min(limits.imagesLoadingMax, pictures.length);
@@ -145,13 +146,27 @@ export class PictureDesk {
   }
 }
 
+/** Visual tokens that all tiles of a picture, or the whole picture, become. */
+export function visualTokens(
+  { whole, tileCount }: TiledImage,
+  { tokensPerTile, wholePictures }: Pick<ServedModel, "tokensPerTile" | "wholePictures">,
+): number {
+  if (whole === undefined || wholePictures === undefined) return tileCount * tokensPerTile;
+  return whole.width * whole.height / wholePictures.multiple ** 2;
+}
+
 type Tiling = { readonly tiles: TileRequest } | { readonly frames: FrameRequest };
 
 function tilingOf({ kind, tilesMax }: PictureReference, model: PictureSettings): Tiling {
   const { tileSize, thumbnail, msac } = model;
   if (kind === "clip") return { frames: { count: limits.clipFramesDefault, tileSize } };
   const upright = { tileSize, applyOrientation: model.uprightPictures };
-  return kind === "frame" || tilesMax === 1
+  const single = kind === "frame" || tilesMax === 1;
+  if (model.wholePictures !== undefined && !single) {
+    const whole = model.wholePictures;
+    return { tiles: { ...upright, maxTiles: 1, thumbnail: false, whole } };
+  }
+  return single
     ? { tiles: { ...upright, maxTiles: 1, thumbnail: false, singleTile: true } }
     : { tiles: { ...upright, maxTiles: tilesMax ?? model.tilesMax, thumbnail, msac } };
 }

@@ -9,6 +9,7 @@ import type { PictureReference } from "./message.ts";
 const model: PictureSettings = {
   tileSize: 2,
   tokensPerTile: 4,
+  wholePictures: undefined,
   tilesMax: 6,
   msac: false,
   thumbnail: true,

@@ -6,10 +6,10 @@ import type { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import type { PromptTokens } from "./served_model.ts";
 import type { PromptPiece } from "./template.ts";
 
-/** Visual tokens of one picture inside the prompt: [start, start + tiles · tokensPerTile). */
+/** Visual tokens of one picture inside the prompt: [start, start + count). */
 export interface PictureSpan {
   readonly start: number;
-  readonly tiles: number;
+  readonly count: number;
 }
 
 export interface EncodedPrompt {
@@ -21,7 +21,6 @@ export interface EncodedPrompt {
 export interface PromptEncoding {
   readonly tokenizer: Tokenizer;
   readonly promptTokens: PromptTokens;
-  readonly tokensPerTile: number;
 }
 
 /**
@@ -32,7 +31,7 @@ export interface PromptEncoding {
  */
 export function encodePrompt(
   pieces: readonly PromptPiece[],
-  { tokenizer, promptTokens, tokensPerTile }: PromptEncoding,
+  { tokenizer, promptTokens }: PromptEncoding,
 ): EncodedPrompt {
   const ids: number[] = [];
   const spans: PictureSpan[] = [];
@@ -44,10 +43,9 @@ export function encodePrompt(
     } else if (piece.type === "text") {
       for (const id of tokenizer.encode(piece.text, { specialTokens })) ids.push(id);
     } else {
-      const { tiles } = piece;
       ids.push(promptTokens.imageStart);
-      spans.push({ start: ids.length, tiles });
-      for (let i = 0; i < tiles * tokensPerTile; i++) ids.push(promptTokens.imageContext);
+      spans.push({ start: ids.length, count: piece.tokens });
+      for (let i = 0; i < piece.tokens; i++) ids.push(promptTokens.imageContext);
       ids.push(promptTokens.imageEnd);
     }
   }

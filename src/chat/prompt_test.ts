@@ -24,18 +24,17 @@ const cases: PromptCase[] = JSON.parse(await Deno.readTextFile(`${FIXTURES}promp
 
 function encode(
   messages: readonly Message[],
-  { tileCounts = [], tokensPerTile = 4, thinking = false }: {
-    tileCounts?: readonly number[];
-    tokensPerTile?: number;
+  { tokenCounts = [], thinking = false }: {
+    tokenCounts?: readonly (readonly number[])[];
     thinking?: boolean;
   } = {},
 ) {
   const pieces = renderChat(messages, {
     grammar,
     thinking: { ...NO_THINKING, enabled: thinking },
-    tileCounts,
+    tokenCounts,
   });
-  return encodePrompt(pieces, { tokenizer, promptTokens, tokensPerTile });
+  return encodePrompt(pieces, { tokenizer, promptTokens });
 }
 
 const text = (text: string): Part => ({ type: "text", text });
@@ -50,8 +49,7 @@ Deno.test("encodePrompt() gives the ids of the reference for every recorded conv
       parts: content.map((part) => part.type === "image" ? image : text(part.text!)),
     }));
     const { ids, spans } = encode(messages, {
-      tileCounts: expected.tiles_per_image,
-      tokensPerTile: expected.tokens_per_tile,
+      tokenCounts: expected.tiles_per_image.map((tiles) => [tiles * expected.tokens_per_tile]),
     });
     const prompt = tokenizer.decode(ids);
     const hash = createHash("sha256").update(prompt).digest("hex");
@@ -59,8 +57,8 @@ Deno.test("encodePrompt() gives the ids of the reference for every recorded conv
     assert.equal(hash, expected.prompt_sha256, `case ${index}`);
     if (expected.prompt !== null) assert.equal(prompt, expected.prompt, `case ${index}`);
     if (expected.ids !== null) assert.deepEqual(ids, expected.ids, `case ${index}`);
-    for (const { start, tiles } of spans) {
-      const span = ids.slice(start, start + tiles * expected.tokens_per_tile);
+    for (const { start, count } of spans) {
+      const span = ids.slice(start, start + count);
       assert.ok(span.every((id) => id === promptTokens.imageContext));
       assert.equal(ids[start - 1], promptTokens.imageStart);
       assert.equal(ids[start + span.length], promptTokens.imageEnd);
@@ -90,25 +88,25 @@ Deno.test("encodePrompt() encodes an earlier answer's thinking as it was generat
 Deno.test("renderChat() writes a line per frame of a video", () => {
   const frames = [{ url: "data:,1", field: "a" }, { url: "data:,2", field: "b" }];
   const video = encode([user({ type: "video", frames }, text("what happens?"))], {
-    tileCounts: [1, 1],
+    tokenCounts: [[4], [4]],
   });
   const byHand = encode(
     [user(text("Frame-1: "), image, text("Frame-2: "), image, text("what happens?"))],
-    { tileCounts: [1, 1] },
+    { tokenCounts: [[4], [4]] },
   );
   assert.deepEqual(video.ids, byHand.ids);
   const clip = encode(
     [user({ type: "clip", url: "data:,", field: "f" }, text("what happens?"))],
-    { tileCounts: [2] },
+    { tokenCounts: [[4, 4]] },
   );
   assert.deepEqual(clip, byHand);
 });
 
 Deno.test("renderChat() appends the thinking instruction to the last user turn", () => {
   const turns = (...messages: Message[]) => {
-    const tileCounts = messages.flatMap(({ parts }) => parts).filter((p) => p.type === "image")
-      .map(() => 1);
-    const prompt = tokenizer.decode(encode(messages, { tileCounts, thinking: true }).ids);
+    const tokenCounts = messages.flatMap(({ parts }) => parts).filter((p) => p.type === "image")
+      .map(() => [4]);
+    const prompt = tokenizer.decode(encode(messages, { tokenCounts, thinking: true }).ids);
     return prompt.split("<|im_start|>").slice(2);
   };
   const answer: Message = { role: "assistant", parts: [text("4")] };

@@ -4,6 +4,7 @@
  */
 import type { Generator } from "@/engine/request.ts";
 import { OperatingError } from "@/errors.ts";
+import type { WholeRequest } from "@/media/tiling.ts";
 import type { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import type { PromptGrammar } from "./template.ts";
 
@@ -46,6 +47,8 @@ export interface ServedModel {
   readonly tokensPerTile: number;
   /** Tiles per picture unless the request names another bound. */
   readonly tilesMax: number;
+  /** Pictures keep their size and aspect instead of being cut (AnyRes); undefined: tiles. */
+  readonly wholePictures: WholeRequest | undefined;
   /** Multi-scale adaptive cropping instead of the single grid. */
   readonly msac: boolean;
   /** Whether a tile of the whole picture follows the crops. */

@@ -18,7 +18,7 @@ export type PromptPiece =
   | { readonly type: "token"; readonly token: "turnStart" | "turnEnd" }
   | { readonly type: "text"; readonly text: string }
   /** A picture's place: `<img>`, the visual tokens of its tiles, `</img>`. */
-  | { readonly type: "picture"; readonly tiles: number };
+  | { readonly type: "picture"; readonly tokens: number };
 
 /** System text of the released checkpoints. */
 export const RELEASED_SYSTEM_TEXT =
@@ -63,8 +63,11 @@ function unescapeLiteral(literal: string): string {
 export interface RenderOptions {
   readonly grammar: PromptGrammar;
   readonly thinking: Thinking;
-  /** Tiles of each file in prompt order, as `listPictures` lists them; a clip's are its frames. */
-  readonly tileCounts: readonly number[];
+  /**
+   * Visual tokens of the pictures of each file, in prompt order as `listPictures` lists them: one
+   * entry per file, with one number per picture (a clip has several).
+   */
+  readonly tokenCounts: readonly (readonly number[])[];
 }
 
 /**
@@ -73,9 +76,9 @@ export interface RenderOptions {
  */
 export function renderChat(
   messages: readonly Message[],
-  { grammar, thinking, tileCounts }: RenderOptions,
+  { grammar, thinking, tokenCounts }: RenderOptions,
 ): PromptPiece[] {
-  const writer = new PieceWriter(tileCounts);
+  const writer = new PieceWriter(tokenCounts);
   if (messages[0]?.role !== "system") {
     writer.openTurn("system");
     writer.text(grammar.systemText);
@@ -106,35 +109,35 @@ function writePart(writer: PieceWriter, part: Part): void {
     case "text":
       return writer.text(part.text);
     case "image":
-      return writer.picture(writer.nextTileCount());
+      return writer.pictures(writer.nextFile());
     case "video":
-      return writeFrames(writer, part.frames.map(() => writer.nextTileCount()));
+      return writeFrames(writer, part.frames.flatMap(() => writer.nextFile()));
     case "clip":
-      return writeFrames(writer, new Array<number>(writer.nextTileCount()).fill(1));
+      return writeFrames(writer, writer.nextFile());
   }
 }
 
-function writeFrames(writer: PieceWriter, tileCounts: readonly number[]): void {
-  for (const [index, tiles] of tileCounts.entries()) {
+function writeFrames(writer: PieceWriter, tokenCounts: readonly number[]): void {
+  for (const [index, tokens] of tokenCounts.entries()) {
     writer.text(`Frame-${index + 1}: `);
-    writer.picture(tiles);
+    writer.pictures([tokens]);
   }
 }
 
 /** Collects pieces; joins texts as they come. */
 class PieceWriter {
   readonly #pieces: PromptPiece[] = [];
-  readonly #tileCounts: Iterator<number>;
+  readonly #files: Iterator<readonly number[]>;
   #text = "";
 
-  constructor(tileCounts: readonly number[]) {
-    this.#tileCounts = tileCounts.values();
+  constructor(tokenCounts: readonly (readonly number[])[]) {
+    this.#files = tokenCounts.values();
   }
 
-  /** Tiles of the next file in prompt order. */
-  nextTileCount(): number {
-    const { value, done } = this.#tileCounts.next();
-    assert(!done, "every picture has a tile count");
+  /** Visual tokens of the next file's pictures. */
+  nextFile(): readonly number[] {
+    const { value, done } = this.#files.next();
+    assert(!done, "every picture has its token counts");
     return value;
   }
 
@@ -151,13 +154,15 @@ class PieceWriter {
     this.#text += text;
   }
 
-  picture(tiles: number): void {
-    this.#push({ type: "picture", tiles });
-    this.#text = "\n";
+  pictures(tokenCounts: readonly number[]): void {
+    for (const tokens of tokenCounts) {
+      this.#push({ type: "picture", tokens });
+      this.#text = "\n";
+    }
   }
 
   finish(): PromptPiece[] {
-    assert(this.#tileCounts.next().done, "every tile count has a picture");
+    assert(this.#files.next().done, "every file has a picture in the prompt");
     this.#flushText();
     return this.#pieces;
   }

@@ -6,13 +6,13 @@ function renderText(messages: readonly Message[], tileCounts: readonly number[] 
   const pieces = renderChat(messages, {
     grammar: { template: "univl-chat", systemText: "S" },
     thinking: NO_THINKING,
-    tileCounts,
+    tokenCounts: tileCounts.map((tiles) => [tiles]),
   });
   return pieces.map((piece) =>
     piece.type === "text"
       ? piece.text
       : piece.type === "picture"
-      ? `{${piece.tiles}}`
+      ? `{${piece.tokens}}`
       : { turnStart: "[", turnEnd: "]" }[piece.token]
   ).join("");
 }

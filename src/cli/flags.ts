@@ -134,6 +134,11 @@ const flagTable: readonly FlagRow[] = [
     help: "Second tile grid for single pictures; default: the model's configuration",
   },
   {
+    name: "anyres",
+    commands: running,
+    help: "Keep pictures whole at their own size, with interpolated positions, instead of tiles",
+  },
+  {
     name: "log",
     commands: ["serve"],
     ...oneOf("debug", "info", "warn", "error"),

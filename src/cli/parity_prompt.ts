@@ -52,10 +52,9 @@ export async function promptParity(fixture: Fixture): Promise<ParityRow[]> {
           : { type: "text", text: part.text ?? "" }
       ),
     }));
-    const tileCounts = item.tiles_per_image;
-    const pieces = renderChat(messages, { grammar, thinking: NO_THINKING, tileCounts });
-    const tokensPerTile = item.tokens_per_tile;
-    const { ids } = encodePrompt(pieces, { tokenizer, promptTokens, tokensPerTile });
+    const tokenCounts = item.tiles_per_image.map((tiles) => [tiles * item.tokens_per_tile]);
+    const pieces = renderChat(messages, { grammar, thinking: NO_THINKING, tokenCounts });
+    const { ids } = encodePrompt(pieces, { tokenizer, promptTokens });
     const hash = createHash("sha256").update(tokenizer.decode(ids)).digest("hex");
     const ok = ids.length === item.n_ids && hash === item.prompt_sha256 &&
       (item.ids === null || ids.join() === item.ids.join());

@@ -56,6 +56,7 @@ export function servingOptions(
     tilesMax: flags.number("max-tiles"),
     msac: msac === undefined ? undefined : msac === "on",
     uprightPictures: !flags.on("no-exif"),
+    anyRes: flags.on("anyres"),
   };
 }
 

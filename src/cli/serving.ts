@@ -13,6 +13,7 @@ import { limits } from "@/limits.ts";
 import type { ModelConfig } from "@/model/config.ts";
 import { type LoadedModel, loadModel } from "@/model/load.ts";
 import type { LoadProgress, Quantisation } from "@/model/parameter_source.ts";
+import type { WholeRequest } from "@/media/tiling.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
 import { FAMILY_ADDED_TOKENS, familyAddedTokens } from "@/tokenizer/added_tokens.ts";
@@ -39,6 +40,8 @@ export interface ServingOptions {
   readonly tilesMax?: number | undefined;
   readonly msac?: boolean | undefined;
   readonly uprightPictures: boolean;
+  /** Pictures at their own size with interpolated positions instead of tiles. */
+  readonly anyRes?: boolean;
   readonly bounds?: Partial<EngineBounds>;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -85,11 +88,13 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   const files = Checkpoint.withTensors(folder, []);
   const promptTokens = findPromptTokens(tokenizer);
   const usableVocabulary = Math.min(tokenizer.size, model.vocabularySize);
+  const wholePictures = options.anyRes ? wholeRequest(loaded) : undefined;
   const kvFormat = options.kvFormat ?? (quantisation === "none" ? "f32" : "f16");
   const engine = new Engine({
     model,
     kv: { format: kvFormat, bytesMax: options.kvBytesMax ?? kvBytesDefault(loaded, kvFormat) },
     usableVocabulary,
+    ...(wholePictures && { pictureTokensMax: wholePictures.squaresMax }),
     forbiddenIds: [promptTokens.imageStart, promptTokens.imageEnd, promptTokens.imageContext],
     clock: systemClock,
     log: log.with({ model: options.id }),
@@ -106,6 +111,7 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     endTokenIds: model.endTokenIds,
     tileSize: model.tileSize,
     tokensPerTile: model.tokensPerTile,
+    wholePictures,
     tilesMax: options.tilesMax ?? config.preprocess.maxTiles,
     msac: options.msac ?? config.preprocess.msac,
     thumbnail: config.preprocess.thumbnail,
@@ -127,6 +133,15 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     await backend.close();
   };
   return { served, engine, backend, close };
+}
+
+/** AnyRes: up to 16 384 patches per picture (report, section 2.1), whole at its own aspect. */
+function wholeRequest({ model, config }: LoadedModel): WholeRequest {
+  const squaresMax = Math.floor(limits.wholePicturePatchesMax / config.mergeFactor ** 2);
+  return {
+    multiple: config.vision.patchSize * config.mergeFactor,
+    squaresMax: Math.min(squaresMax, model.contextTokensMax),
+  };
 }
 
 async function hasTokenizer(folder: string): Promise<boolean> {

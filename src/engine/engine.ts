@@ -21,7 +21,7 @@ import { GenerationStream } from "./generation_stream.ts";
 import type { Plan, StepResult } from "./plan.ts";
 import type { EngineEvent, Generation, GenerationRequest, Generator } from "./request.ts";
 import { checkRequest, type RequestRules } from "./request_check.ts";
-import { kvPageBytes, Runner, tileBytes } from "./runner.ts";
+import { encodedBytes, kvPageBytes, Runner } from "./runner.ts";
 import { Scheduler, type SchedulerCounts, type SchedulerOutput } from "./scheduler.ts";
 import type { RequestState } from "./sequence.ts";
 
@@ -37,6 +37,8 @@ export interface EngineOptions {
   readonly forbiddenIds: readonly number[];
   /** Longest prompt and answer together; at most what model and KV cache allow (the default). */
   readonly contextTokens?: number;
+  /** Visual tokens of the largest whole picture (AnyRes); default: tiles only. */
+  readonly pictureTokensMax?: number;
   /** Bytes of encoded tiles kept. */
   readonly visionCacheBytes?: number;
   readonly clock: Clock;
@@ -109,12 +111,14 @@ export class Engine implements Generator {
     );
     assert(contextTokens >= 2, `a context of ${contextTokens} tokens in ${pages} KV pages`);
     const visionBytes = options.visionCacheBytes ?? limits.visionCacheBytesMax;
-    const tileSlots = Math.max(bounds.stepTiles, Math.floor(visionBytes / tileBytes(model)));
+    const pictureTokensMax = options.pictureTokensMax ?? model.tokensPerTile;
+    const slotBytes = encodedBytes(model, pictureTokensMax);
+    const tileSlots = Math.max(bounds.stepTiles, Math.floor(visionBytes / slotBytes));
     const { vocabularySize, tokensPerTile, tileSize, endTokenIds } = model;
     this.contextTokens = contextTokens;
     this.#clock = clock;
     this.#bounds = bounds;
-    this.#rules = { contextTokens, vocabularySize, tokensPerTile, tileSize };
+    this.#rules = { contextTokens, vocabularySize, tokensPerTile, pictureTokensMax, tileSize };
     this.#scheduler = new Scheduler({
       bounds,
       pages,

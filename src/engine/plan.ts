@@ -2,14 +2,16 @@
  * What one engine step does, as plain data: the scheduler writes it, the runner executes it,
  * telemetry reads it. Row numbers count from the start of the step.
  */
+import type { WholePicture } from "./request.ts";
 import type { SampledRow, SamplingRow } from "@/sampling/sampler.ts";
 
 /** A tile to encode into a slot of the vision cache before the rows run. */
 export interface PlannedTile {
   readonly hash: string;
   readonly slot: number;
-  /** u8 [tileSize, tileSize, 3]. */
+  /** u8 [tileSize, tileSize, 3], or [height, width, 3] of a whole picture. */
   readonly pixels: Uint8Array;
+  readonly picture?: WholePicture;
 }
 
 /** Visual tokens [sourceRow, sourceRow + rowCount) of a slot that replace rows of the step. */

@@ -4,14 +4,23 @@
  */
 import type { SamplingParams } from "@/sampling/params.ts";
 
-/** One encoder-size picture tile inside the prompt. */
+/** A picture at its own size: what stands in the prompt instead of a tile (AnyRes). */
+export interface WholePicture {
+  readonly width: number;
+  readonly height: number;
+  /** Visual tokens it becomes. */
+  readonly tokens: number;
+}
+
+/** One encoder-size picture tile inside the prompt, or a whole picture. */
 export interface PromptTile {
   /** Content hash of the pixels: key of the vision cache, and part of the prefix-cache key. */
   readonly hash: string;
-  /** RGB pixels, u8 [tileSize, tileSize, 3]. */
+  /** RGB pixels, u8 [tileSize, tileSize, 3], or [height, width, 3] of a whole picture. */
   readonly pixels: Uint8Array;
-  /** Where its visual tokens stand in `promptIds`: [start, start + tokensPerTile). */
+  /** Where its visual tokens start in `promptIds`; they are tokensPerTile, or the picture's. */
   readonly start: number;
+  readonly picture?: WholePicture;
 }
 
 export interface GenerationRequest {

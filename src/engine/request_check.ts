@@ -8,6 +8,8 @@ export interface RequestRules {
   /** Ids that the embedding has rows for. */
   readonly vocabularySize: number;
   readonly tokensPerTile: number;
+  /** Largest tile or whole picture. */
+  readonly pictureTokensMax: number;
   readonly tileSize: number;
 }
 
@@ -58,15 +60,20 @@ function checkIds(
 
 /** Tiles stand inside the prompt, in order, apart from each other, with all their pixels. */
 function checkTiles({ tiles, promptIds }: GenerationRequest, rules: RequestRules): void {
-  const { tokensPerTile, tileSize } = rules;
+  const { tileSize, pictureTokensMax } = rules;
   let free = 0;
-  for (const { start, pixels } of tiles) {
-    if (!(Number.isInteger(start) && start >= free && start + tokensPerTile <= promptIds.length)) {
-      refuse(`Cannot place a tile of ${tokensPerTile} tokens at ${start} in the prompt`);
+  for (const { start, pixels, picture } of tiles) {
+    const tokens = picture?.tokens ?? rules.tokensPerTile;
+    if (tokens > pictureTokensMax) {
+      refuse(`Cannot encode a picture of ${tokens} tokens: at most ${pictureTokensMax}`);
     }
-    if (pixels.length !== tileSize * tileSize * 3) {
-      refuse(`Cannot use a tile of ${pixels.length} bytes: ${tileSize * tileSize * 3} are needed`);
+    if (!(Number.isInteger(start) && start >= free && start + tokens <= promptIds.length)) {
+      refuse(`Cannot place a tile of ${tokens} tokens at ${start} in the prompt`);
     }
-    free = start + tokensPerTile;
+    const bytes = (picture ? picture.width * picture.height : tileSize * tileSize) * 3;
+    if (pixels.length !== bytes) {
+      refuse(`Cannot use a tile of ${pixels.length} bytes: ${bytes} are needed`);
+    }
+    free = start + tokens;
   }
 }

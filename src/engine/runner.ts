@@ -24,9 +24,9 @@ export function kvPageBytes(
   return 2 * shape.layers * shape.kvHeads * pageTokens * headBytes;
 }
 
-/** Bytes of one encoded tile. */
-export function tileBytes(model: LanguageModel): number {
-  return 4 * model.tokensPerTile * model.hiddenWidth;
+/** Bytes of one encoded tile or whole picture of so many visual tokens. */
+export function encodedBytes(model: LanguageModel, tokens: number): number {
+  return 4 * tokens * model.hiddenWidth;
 }
 
 export class Runner {
@@ -35,7 +35,7 @@ export class Runner {
   readonly #sampler: Sampler;
   readonly #pixels: GrowingTensor;
   readonly #encoded: GrowingTensor;
-  /** Visual tokens by slot of the vision cache, [tokensPerTile, hiddenWidth] each. */
+  /** Visual tokens by slot of the vision cache, [tokens, hiddenWidth] each. */
   readonly #slots = new Map<number, Tensor>();
 
   /** `allowed` is the mask of ids that may be drawn. */
@@ -57,7 +57,8 @@ export class Runner {
   async run(plan: Plan): Promise<StepResult> {
     const { backend } = this.#model;
     try {
-      this.#encode(plan.tiles);
+      this.#encode(plan.tiles.filter((tile) => tile.picture === undefined));
+      await this.#encodePictures(plan.tiles);
       const logits = await this.#model.forward(this.#stepInput(plan), this.#cache);
       const read = this.#sampler.record(logits, plan.logitRows.map((row) => row.sampling));
       await backend.flush();
@@ -98,20 +99,34 @@ export class Runner {
     for (const [index, { slot }] of tiles.entries()) {
       backend.ops.copyRows({
         source: sliceRows(out, index * tokensPerTile, tokensPerTile),
-        out: this.#slot(slot),
+        out: this.#slotOf(slot, tokensPerTile),
         width: hiddenWidth,
         rowCount: tokensPerTile,
       });
     }
   }
 
-  #slot(slot: number): Tensor {
-    let tensor = this.#slots.get(slot);
-    if (tensor === undefined) {
-      const { backend, tokensPerTile, hiddenWidth } = this.#model;
-      tensor = backend.allocate("f32", [tokensPerTile, hiddenWidth]);
-      this.#slots.set(slot, tensor);
+  /** Whole pictures, one by one: each has its own grid and positions. */
+  async #encodePictures(tiles: readonly PlannedTile[]): Promise<void> {
+    const { backend } = this.#model;
+    for (const { slot, pixels, picture } of tiles) {
+      if (picture === undefined) continue;
+      assert(this.#model.encodePicture !== undefined, "the model encodes whole pictures");
+      // Growing a slot frees storage that recorded ops may name.
+      await backend.flush();
+      const { width, height, tokens } = picture;
+      await this.#model.encodePicture({ width, height, pixels }, this.#slotOf(slot, tokens));
     }
+  }
+
+  /** The tensor of a slot, made anew when it held another number of tokens. */
+  #slotOf(slot: number, tokens: number): Tensor {
+    const held = this.#slots.get(slot);
+    if (held?.shape[0] === tokens) return held;
+    const { backend, hiddenWidth } = this.#model;
+    if (held !== undefined) backend.free(held);
+    const tensor = backend.allocate("f32", [tokens, hiddenWidth]);
+    this.#slots.set(slot, tensor);
     return tensor;
   }
 
@@ -125,7 +140,10 @@ export class Runner {
       rowSequence: new Int32Array(rowCount),
       pageTable: new Int32Array(chunks.length * pageColumns),
       sequences: chunks.length,
-      splices: plan.splices.map(({ slot, ...splice }) => ({ source: this.#slot(slot), ...splice })),
+      splices: plan.splices.map(({ slot, ...splice }) => ({
+        source: this.#slots.get(slot)!,
+        ...splice,
+      })),
       logitRows: Int32Array.from(plan.logitRows, (row) => row.stepRow),
     };
     const { pageTokens } = this.#cache;

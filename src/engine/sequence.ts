@@ -78,7 +78,8 @@ export class RequestState {
 
   /** First position after a tile's span. */
   tileEnd(index: number): number {
-    return this.request.tiles[index]!.start + this.tokensPerTile;
+    const { start, picture } = this.request.tiles[index]!;
+    return start + (picture?.tokens ?? this.tokensPerTile);
   }
 
   /** Key of a page that lies wholly inside the prompt. */

@@ -84,9 +84,11 @@ export class StepPlanner {
       const slot = isNew && step.tilesLeft === 0 ? undefined : this.#encoder.acquire(tile.hash);
       if (slot === undefined) return Math.max(sequence.computed, tile.start);
       sequence.pins.set(index, slot);
-      if (isNew) step.addTile({ hash: tile.hash, slot, pixels: tile.pixels });
-      if (isNew) this.#visionMisses += 1;
-      else this.#visionHits += 1;
+      if (isNew) {
+        const { hash, pixels, picture } = tile;
+        step.addTile({ hash, slot, pixels, ...(picture && { picture }) });
+        this.#visionMisses += 1;
+      } else this.#visionHits += 1;
     }
     return end;
   }

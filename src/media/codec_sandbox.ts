@@ -17,7 +17,15 @@ import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import type { CodecCall, CodecResults, FrameRequest } from "./codec_protocol.ts";
 import type { ImageHeader, RgbImage } from "./image.ts";
-import { concatenate, type Grid, planTiles, type TiledImage, type TileRequest } from "./tiling.ts";
+import {
+  concatenate,
+  type Grid,
+  planTiles,
+  type TiledImage,
+  type TileRequest,
+  type WholeRequest,
+  wholeSize,
+} from "./tiling.ts";
 
 const HASH_BYTES = 16;
 
@@ -134,8 +142,24 @@ function toImage(picture: Picture): RgbImage {
   return { width: picture.width, height: picture.height, data: picture.data() };
 }
 
+/** The picture at its own size, as one "tile" of no fixed side. */
+function keepWhole(picture: Picture, whole: WholeRequest, tileSize: number): UnhashedTiles {
+  const size = wholeSize(picture.width, picture.height, whole);
+  using resized = picture.resize(size.width, size.height);
+  return {
+    tileSize,
+    grid: { columns: 1, rows: 1 },
+    tiles: resized.data(),
+    tileCount: 1,
+    whole: size,
+    sourceWidth: picture.width,
+    sourceHeight: picture.height,
+  };
+}
+
 function cutTiles(bytes: Uint8Array, request: TileRequest): UnhashedTiles {
   using picture = decodePicture(bytes, request.applyOrientation);
+  if (request.whole !== undefined) return keepWhole(picture, request.whole, request.tileSize);
   const { tileSize } = request;
   const plan = planTiles(picture.width, picture.height, request);
   const tileBytes = tileSize * tileSize * 3;
@@ -213,7 +237,7 @@ export function sampleIndexes(total: number, count: number): number[] {
 }
 
 async function hashTiles(image: UnhashedTiles): Promise<TiledImage> {
-  const tileBytes = image.tileSize * image.tileSize * 3;
+  const tileBytes = image.tiles.length / image.tileCount;
   const tileHashes = await Promise.all(
     Array.from({ length: image.tileCount }, async (_, index) => {
       const tile = image.tiles.subarray(index * tileBytes, (index + 1) * tileBytes);

@@ -33,6 +33,16 @@ export interface TileRequest {
   readonly applyOrientation: boolean;
   /** Whole picture as one tile: a video frame. Default false. */
   readonly singleTile?: boolean;
+  /** Keeps the picture whole, at its own size and aspect (AnyRes); no tiles are cut. */
+  readonly whole?: WholeRequest;
+}
+
+/** How a whole picture is sized. */
+export interface WholeRequest {
+  /** Both sides become multiples of this many pixels. */
+  readonly multiple: number;
+  /** Most squares of that side; larger pictures shrink. */
+  readonly squaresMax: number;
 }
 
 /** A picture cut into tiles, ready for the vision tower. */
@@ -42,6 +52,8 @@ export interface TiledImage {
   readonly grid: Grid;
   /** `[tileCount, tileSize, tileSize, 3]` u8; tiles row-major, thumbnail last. */
   readonly tiles: Uint8Array;
+  /** Size of the one "tile" of a picture kept whole. */
+  readonly whole?: { readonly width: number; readonly height: number };
   readonly tileCount: number;
   /** Hex of a 128-bit content hash per tile: equal tiles have equal hashes. */
   readonly tileHashes: readonly string[];
@@ -108,6 +120,29 @@ export function planTiles(width: number, height: number, request: TileRequest): 
   const tileCount = tilesOf(grid) + (thumbnail ? 1 : 0) +
     (secondGrid === undefined ? 0 : tilesOf(secondGrid));
   return { grid, secondGrid, thumbnail, tileCount };
+}
+
+/**
+ * Size of a whole picture: the nearest multiples of `multiple` (at least one) that keep the aspect,
+ * shrunk until at most `squaresMax` squares remain.
+ */
+export function wholeSize(
+  width: number,
+  height: number,
+  { multiple, squaresMax }: WholeRequest,
+): { width: number; height: number } {
+  let scale = Math.min(1, Math.sqrt(squaresMax * multiple * multiple / (width * height)));
+  const squares = (length: number) => Math.max(1, Math.round(length * scale / multiple));
+  // Rounding both sides up can pass the bound: shrink a little more.
+  while (squares(width) * squares(height) > squaresMax) {
+    // A side of one square cannot shrink: cut the long one.
+    if (squares(width) === 1 || squares(height) === 1) {
+      const cut = (length: number) => Math.min(squares(length), squaresMax) * multiple;
+      return { width: cut(width), height: cut(height) };
+    }
+    scale *= 0.99;
+  }
+  return { width: squares(width) * multiple, height: squares(height) * multiple };
 }
 
 function tilesOf(grid: Grid): number {

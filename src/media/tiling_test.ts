@@ -1,6 +1,6 @@
 import { deepStrictEqual, strictEqual, throws } from "node:assert/strict";
 import { readGoldenFile } from "./_golden.ts";
-import { assertTileRequest, chooseGrid, msacGrid, planTiles } from "./tiling.ts";
+import { assertTileRequest, chooseGrid, msacGrid, planTiles, wholeSize } from "./tiling.ts";
 
 type Row = [
   width: number,
@@ -63,4 +63,18 @@ Deno.test("assertTileRequest() refuses bounds that no model has", () => {
   throws(() => assertTileRequest({ ...request, tileSize: 0 }), /tileSize 0/);
   throws(() => assertTileRequest({ ...request, maxTiles: 2.5 }), /maxTiles 2.5/);
   throws(() => assertTileRequest({ ...request, minTiles: 11 }), /minTiles 11/);
+});
+
+Deno.test("wholeSize() keeps the aspect in multiples and under the bound", () => {
+  const request = { multiple: 28, squaresMax: 4096 };
+  deepStrictEqual(wholeSize(56, 56, request), { width: 56, height: 56 });
+  deepStrictEqual(wholeSize(100, 300, request), { width: 112, height: 308 });
+  deepStrictEqual(wholeSize(1, 1, request), { width: 28, height: 28 });
+  for (const [width, height] of [[4000, 3000], [60000, 20], [1792, 1792], [1793, 1800]]) {
+    const size = wholeSize(width!, height!, request);
+    strictEqual(size.width % 28, 0);
+    strictEqual(size.height % 28, 0);
+    const squares = size.width * size.height / 28 ** 2;
+    strictEqual(squares <= 4096 && squares >= 1, true, `${squares} squares`);
+  }
 });

@@ -39,6 +39,7 @@ export function testModel(
     endTokenIds: [END_TOKEN_ID],
     tileSize: TILE_SIZE,
     tokensPerTile: 4,
+    wholePictures: undefined,
     tilesMax: 6,
     msac: false,
     thumbnail: true,
