@@ -10,7 +10,7 @@ use crate::picture::Picture;
 use crate::webp::WebpFrames;
 
 enum Frames {
-    Gif(GifFrames<Vec<u8>>),
+    Gif(Box<GifFrames<Vec<u8>>>),
     Webp(WebpFrames<Vec<u8>>),
     Still(Option<Picture>),
 }
@@ -31,7 +31,7 @@ impl Animation {
             return Err(DecodeError::new(format!("{frames} frames exceed {frames_max}")));
         }
         let frames = match header.format {
-            Format::Gif => Frames::Gif(GifFrames::open(bytes, budget)?),
+            Format::Gif => Frames::Gif(Box::new(GifFrames::open(bytes, budget)?)),
             Format::Webp => Frames::Webp(WebpFrames::open(bytes, budget)?),
             _ => Frames::Still(Some(format::decode(&bytes, budget)?)),
         };

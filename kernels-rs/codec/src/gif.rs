@@ -111,7 +111,7 @@ fn color_at(palette: &[u8], index: usize) -> [u8; 3] {
     palette.get(index * 3..index * 3 + 3).map_or([0; 3], |rgb| [rgb[0], rgb[1], rgb[2]])
 }
 
-fn dispose(canvas: &mut Vec<u8>, canvas_width: usize, disposal: &Disposal) {
+fn dispose(canvas: &mut [u8], canvas_width: usize, disposal: &Disposal) {
     match disposal {
         Disposal::Keep => {}
         Disposal::Restore(pixels) => canvas.copy_from_slice(pixels),

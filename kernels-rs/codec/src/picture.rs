@@ -108,7 +108,7 @@ impl Picture {
     /// Cuts the picture into `size` x `size` tiles, row by row: `[rows * columns, size, size, 3]`.
     /// Both sides must be multiples of `size`.
     pub fn tiles(&self, size: u32) -> Vec<u8> {
-        assert!(size > 0 && self.width % size == 0 && self.height % size == 0);
+        assert!(size > 0 && self.width.is_multiple_of(size) && self.height.is_multiple_of(size));
         let (size, stride) = (size as usize, self.width as usize * 3);
         let mut out = Vec::with_capacity(self.rgb.len());
         for band in self.rgb.chunks_exact(stride * size) {

@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn take_signed_extends() {
-        let mut bits = BitReader::new(&[0b0_1_00_11_00, 0], 0);
+        let mut bits = BitReader::new(&[0b0100_1100, 0], 0);
         assert_eq!([1, 1, 2, 2].map(|size| bits.take_signed(size)), [-1, 1, -3, 3]);
     }
 

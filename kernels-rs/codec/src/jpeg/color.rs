@@ -17,7 +17,7 @@ pub enum ColorSpace {
 pub fn to_rgb(frame: &Frame, space: ColorSpace) -> Result<Vec<u8>> {
     let mut ratios = Vec::new();
     for component in &frame.components {
-        if frame.h_max % component.h != 0 || frame.v_max % component.v != 0 {
+        if !frame.h_max.is_multiple_of(component.h) || !frame.v_max.is_multiple_of(component.v) {
             return Err(DecodeError::new("JPEG with a fractional sampling ratio is not supported"));
         }
         ratios.push((frame.h_max / component.h, frame.v_max / component.v));

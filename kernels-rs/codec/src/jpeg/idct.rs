@@ -42,7 +42,7 @@ pub fn transform(coefficients: &[i16; 64], quant: &[u16; 64], out: &mut [u8], st
 
 /// A block with a DC coefficient only: what both passes make of it.
 fn fill(dc: i16, quant: u16, out: &mut [u8], stride: usize) {
-    let value = Wrapping(i32::from(dc)) * Wrapping(i32::from(quant)) << PASS1_BITS;
+    let value = (Wrapping(i32::from(dc)) * Wrapping(i32::from(quant))) << PASS1_BITS;
     let sample = to_sample(descale(value, PASS1_BITS + 3));
     for line in out.chunks_mut(stride).take(8) {
         line[..8].fill(sample);

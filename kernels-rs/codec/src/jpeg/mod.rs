@@ -29,17 +29,12 @@ fn damaged(reason: &str) -> DecodeError {
 
 pub fn header(bytes: &[u8]) -> Result<Header> {
     let mut markers = Markers::new(bytes);
-    loop {
-        match markers.next()? {
-            Event::Frame(frame) => {
-                let mut header =
-                    Header::still(Format::Jpeg, frame.width as u32, frame.height as u32);
-                header.orientation = markers.orientation;
-                return Ok(header);
-            }
-            Event::Scan(_) | Event::End => return Err(damaged("no frame header")),
-        }
-    }
+    let Event::Frame(frame) = markers.next()? else {
+        return Err(damaged("no frame header"));
+    };
+    let mut header = Header::still(Format::Jpeg, frame.width as u32, frame.height as u32);
+    header.orientation = markers.orientation;
+    Ok(header)
 }
 
 pub fn decode(bytes: &[u8], budget: Budget) -> Result<Picture> {

@@ -21,7 +21,7 @@ pub fn row(
         (2, 1) if smooth => double_width(near, line),
         (1, 2) => {
             let far = component.row(neighbour(component, y));
-            let bias = if y % 2 == 0 { 1 } else { 2 };
+            let bias = if y.is_multiple_of(2) { 1 } else { 2 };
             for ((out, &a), &b) in line.iter_mut().zip(near).zip(far) {
                 *out = ((u16::from(a) * 3 + u16::from(b) + bias) >> 2) as u8;
             }
@@ -44,7 +44,11 @@ pub fn row(
 /// edges the outermost row repeats.
 fn neighbour(component: &Component, y: usize) -> usize {
     let stored = y / 2;
-    if y % 2 == 0 { stored.saturating_sub(1) } else { (stored + 1).min(component.height - 1) }
+    if y.is_multiple_of(2) {
+        stored.saturating_sub(1)
+    } else {
+        (stored + 1).min(component.height - 1)
+    }
 }
 
 /// Weights 3/4 and 1/4; rounding alternates so that no bias builds up.
