@@ -111,9 +111,9 @@ const flagTable: readonly FlagRow[] = [
   {
     name: "media-allow",
     commands: ["serve"],
-    value: "HOST",
+    value: "HOST…",
     repeated: true,
-    help: "Host whose pictures may be fetched, *.example.com allowed; repeatable",
+    help: "Hosts whose pictures may be fetched, *.example.com allowed; default: none",
   },
   {
     name: "no-exif",

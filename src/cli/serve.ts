@@ -78,6 +78,15 @@ const startingHandler: Handler = (request) => {
   return Response.json(body, { status, headers });
 };
 
+/** Hosts of `--media-allow`: repeated, separated by commas, or following one another. */
+function allowedMediaHosts(flags: Flags): string[] {
+  const named = flags.list("media-allow");
+  if (named.length === 0 && flags.positionals.length > 0) {
+    throw new UsageError(`Unexpected argument "${flags.positionals[0]}"; models go in --model DIR`);
+  }
+  return [...named, ...flags.positionals].flatMap((hosts) => hosts.split(",")).filter(Boolean);
+}
+
 class Server {
   readonly #flags: Flags;
   readonly #log: Logger;
@@ -134,7 +143,7 @@ class Server {
   }
 
   #mediaLoader(): MediaLoader {
-    const allowedHosts = this.#flags.list("media-allow");
+    const allowedHosts = allowedMediaHosts(this.#flags);
     try {
       return new MediaLoader({ allowedHosts });
     } catch (error) {
