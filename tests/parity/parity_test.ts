@@ -5,8 +5,10 @@ import { fixtureParity } from "@/cli/parity.ts";
 import { findFixtures } from "@/cli/parity_fixtures.ts";
 import { failed, parityTable } from "@/cli/parity_report.ts";
 
-const root = new URL("../fixtures/model", import.meta.url).pathname;
-const fixtures = await findFixtures(root);
+const roots = ["model", "knobs"].map((name) =>
+  new URL(`../fixtures/${name}`, import.meta.url).pathname
+);
+const fixtures = (await Promise.all(roots.map(findFixtures))).flat();
 
 Deno.test("the committed fixtures cover every kind", () => {
   const kinds = new Set(fixtures.map((fixture) => fixture.kind));
