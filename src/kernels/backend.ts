@@ -25,6 +25,16 @@ export interface Matrix {
   readonly storage: Storage;
 }
 
+/** Rows of a checkpoint tensor: little-endian values, row-major [rowCount, columns]. */
+export interface FileRows {
+  /** Default 0. */
+  readonly expert?: number;
+  readonly firstRow: number;
+  readonly rowCount: number;
+  readonly bytes: Uint8Array;
+  readonly dtype: "F32" | "F16" | "BF16";
+}
+
 export type KvFormat = "f32" | "f16" | "q8";
 
 /** Keys and values of past tokens, in pages; a slot is page * pageTokens + offset. */
@@ -64,16 +74,7 @@ export interface Backend {
    * Converts `rowCount` rows of little-endian file values (row-major [rowCount, columns]) into the
    * matrix layout, from row `firstRow` (any value) of `expert`. Rows may arrive in any order; padding is zero.
    */
-  packRows(
-    matrix: Matrix,
-    part: {
-      expert?: number;
-      firstRow: number;
-      rowCount: number;
-      bytes: Uint8Array;
-      dtype: "F32" | "F16" | "BF16";
-    },
-  ): Promise<void>;
+  packRows(matrix: Matrix, part: FileRows): Promise<void>;
   createKvCache(options: {
     format: KvFormat;
     layers: number;

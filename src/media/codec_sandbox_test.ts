@@ -1,28 +1,13 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
+import { blackBmp } from "./_bitmap.ts";
 import { readGoldenFile, readGoldenPixels } from "./_golden.ts";
 import { compileCodecModule } from "./codec_module.ts";
 import { CodecSandbox, sampleIndexes } from "./codec_sandbox.ts";
 
 const small = readGoldenFile("image_decode/rgb.png");
 const decode = { kind: "decode", applyOrientation: true } as const;
-
-/** An uncompressed black BMP. */
-function blackBmp(width: number, height: number): Uint8Array {
-  const stride = Math.ceil((width * 3) / 4) * 4;
-  const bytes = new Uint8Array(54 + stride * height);
-  const view = new DataView(bytes.buffer);
-  bytes.set([0x42, 0x4d]);
-  view.setUint32(2, bytes.length, true);
-  view.setUint32(10, 54, true);
-  view.setUint32(14, 40, true);
-  view.setInt32(18, width, true);
-  view.setInt32(22, height, true);
-  view.setUint16(26, 1, true);
-  view.setUint16(28, 24, true);
-  return bytes;
-}
 
 Deno.test("CodecSandbox gives the memory of a large picture back", async () => {
   const sandbox = new CodecSandbox(await compileCodecModule());

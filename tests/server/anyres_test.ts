@@ -1,20 +1,11 @@
 /** Pictures kept whole: same answer as a tile at the trained size, other sizes get their own grid. */
 import assert from "node:assert/strict";
+import { blackBmp } from "@/media/_bitmap.ts";
 import { fixtureFolder, pictureUrl, ServerProcess } from "./server_process.ts";
 
-/** A BMP of plain noise: the one format that is easy to write by hand. */
+/** A noisy BMP: the one format that is easy to write by hand. */
 function bmpUrl(width: number, height: number): string {
-  const rowBytes = Math.ceil(width * 3 / 4) * 4;
-  const bytes = new Uint8Array(54 + rowBytes * height);
-  const view = new DataView(bytes.buffer);
-  bytes.set([0x42, 0x4d]);
-  view.setUint32(2, bytes.length, true);
-  view.setUint32(10, 54, true);
-  view.setUint32(14, 40, true);
-  view.setInt32(18, width, true);
-  view.setInt32(22, height, true);
-  view.setUint16(26, 1, true);
-  view.setUint16(28, 24, true);
+  const bytes = blackBmp(width, height);
   for (let i = 54; i < bytes.length; i++) bytes[i] = (i * 2654435761) >>> 24;
   return `data:image/bmp;base64,${bytes.toBase64()}`;
 }

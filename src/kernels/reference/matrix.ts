@@ -2,7 +2,7 @@
 import { assert } from "@/assert.ts";
 import { fileDTypeBytes } from "@/tensor/dtype.ts";
 import { decodeToF32, f16ToF32, f32ToF16, roundToBf16 } from "@/tensor/half.ts";
-import type { Matrix, MatrixFormat } from "../backend.ts";
+import type { FileRows, Matrix, MatrixFormat } from "../backend.ts";
 import { GROUP_WIDTH, quantizeWeightGroup } from "./quantize.ts";
 import { MatrixStorage, matrixStorage } from "./storage.ts";
 
@@ -26,16 +26,7 @@ export function createMatrix(
 }
 
 /** See `Backend.packRows`. */
-export function packRows(
-  matrix: Matrix,
-  part: {
-    expert?: number;
-    firstRow: number;
-    rowCount: number;
-    bytes: Uint8Array;
-    dtype: "F32" | "F16" | "BF16";
-  },
-): void {
+export function packRows(matrix: Matrix, part: FileRows): void {
   const { expert = 0, firstRow, rowCount, bytes, dtype } = part;
   const { rows, columns, experts } = matrix;
   assert(expert >= 0 && expert < experts, `expert ${expert} of ${experts}`);

@@ -4,7 +4,14 @@ import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import { type DType, dtypeBytes, elementCount, fileDTypeBytes } from "@/tensor/dtype.ts";
 import type { Storage, Tensor } from "@/tensor/tensor.ts";
-import type { Backend, BackendDescription, KvCache, Matrix, MatrixFormat } from "../backend.ts";
+import type {
+  Backend,
+  BackendDescription,
+  FileRows,
+  KvCache,
+  Matrix,
+  MatrixFormat,
+} from "../backend.ts";
 import type { Ops } from "../ops.ts";
 import { CONTROL_BYTES } from "./control.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
@@ -126,16 +133,7 @@ class WasmBackend implements Backend {
     return { ...shape, storage };
   }
 
-  async packRows(
-    matrix: Matrix,
-    part: {
-      expert?: number;
-      firstRow: number;
-      rowCount: number;
-      bytes: Uint8Array;
-      dtype: "F32" | "F16" | "BF16";
-    },
-  ): Promise<void> {
+  async packRows(matrix: Matrix, part: FileRows): Promise<void> {
     const { expert = 0, firstRow, rowCount, bytes, dtype } = part;
     const rowBytes = matrix.columns * fileDTypeBytes[dtype];
     assert(expert >= 0 && expert < matrix.experts, `expert ${expert} of ${matrix.experts}`);
