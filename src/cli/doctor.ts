@@ -39,7 +39,9 @@ async function hasProgram(name: string): Promise<boolean> {
     return (await new Deno.Command(name, { args: ["-version"], stdout: "null", stderr: "null" })
       .output()).success;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    // Deno grants only programs that it found at start.
+    const { NotFound, NotCapable } = Deno.errors;
+    if (error instanceof NotFound || error instanceof NotCapable) return false;
     throw error;
   }
 }
