@@ -46,6 +46,8 @@ export const limits = {
   runningSequencesMax: 64,
   /** Token rows of one step. */
   stepTokensMax: 512,
+  /** Time that a step should take: other streams and cancels wait for it. */
+  stepMsTarget: 400,
   /** Picture tiles encoded in one step. */
   stepTilesMax: 4,
   /** Prompt positions scored in one step (`promptLogprobs`): each holds a row of logits. */

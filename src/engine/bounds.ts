@@ -5,6 +5,8 @@ import { limits } from "@/limits.ts";
 export interface EngineBounds {
   /** Token rows of one step. */
   readonly stepTokens: number;
+  /** Time that a step should take at most; it decides how many rows and tiles a step gets. */
+  readonly stepMs: number;
   /** Tiles encoded in one step. */
   readonly stepTiles: number;
   /** Prompt positions scored in one step. */
@@ -28,6 +30,7 @@ export interface EngineBounds {
 
 export const defaultEngineBounds: EngineBounds = {
   stepTokens: limits.stepTokensMax,
+  stepMs: limits.stepMsTarget,
   stepTiles: limits.stepTilesMax,
   stepScores: limits.stepScoresMax,
   stepAttention: limits.stepAttentionMax,

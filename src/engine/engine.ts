@@ -22,6 +22,7 @@ import type { Plan, StepResult } from "./plan.ts";
 import type { EngineEvent, Generation, GenerationRequest, Generator } from "./request.ts";
 import { checkRequest, type RequestRules } from "./request_check.ts";
 import { encodedBytes, kvPageBytes, Runner } from "./runner.ts";
+import { StepPacer } from "./step_pacer.ts";
 import { Scheduler, type SchedulerCounts, type SchedulerOutput } from "./scheduler.ts";
 import type { RequestState } from "./sequence.ts";
 
@@ -76,6 +77,7 @@ export class Engine implements Generator {
   readonly contextTokens: number;
   readonly #clock: Clock;
   readonly #bounds: EngineBounds;
+  readonly #pacer: StepPacer;
   readonly #rules: RequestRules;
   readonly #scheduler: Scheduler;
   readonly #runner: Runner;
@@ -118,6 +120,7 @@ export class Engine implements Generator {
     this.contextTokens = contextTokens;
     this.#clock = clock;
     this.#bounds = bounds;
+    this.#pacer = new StepPacer(bounds);
     this.#rules = { contextTokens, vocabularySize, tokensPerTile, pictureTokensMax, tileSize };
     this.#scheduler = new Scheduler({
       bounds,
@@ -244,7 +247,7 @@ export class Engine implements Generator {
       // What is submitted in the same turn shares the first step.
       await Promise.resolve();
       let plan: Plan;
-      while ((plan = this.#scheduler.schedule()).rowCount > 0) {
+      while ((plan = this.#schedule()).rowCount > 0) {
         await this.#step(plan);
         await this.#yieldIfDue();
       }
@@ -255,6 +258,12 @@ export class Engine implements Generator {
       this.#isLooping = false;
       this.#telemetry.counts(this.#scheduler.counts);
     }
+  }
+
+  #schedule(): Plan {
+    return this.#scheduler.schedule(
+      this.#pacer.allowance(this.#scheduler.counts.runningSequences),
+    );
   }
 
   async #step(plan: Plan): Promise<void> {
@@ -270,7 +279,9 @@ export class Engine implements Generator {
     }
     this.#failedSteps = 0;
     for (const output of this.#scheduler.apply(plan, result)) this.#deliver(output);
-    this.#telemetry.step(plan, this.#clock.nowMs() - startMs);
+    const ms = this.#clock.nowMs() - startMs;
+    this.#pacer.observe({ rows: plan.rowCount, tiles: plan.tiles.length, ms });
+    this.#telemetry.step(plan, ms);
     this.#telemetry.counts(this.#scheduler.counts);
   }
 

@@ -8,6 +8,7 @@ import { assert } from "@/assert.ts";
 import { OperatingError } from "@/errors.ts";
 import type { SampledRow } from "@/sampling/sampler.ts";
 import type { EngineBounds } from "./bounds.ts";
+import type { StepAllowance } from "./step_pacer.ts";
 import { EncoderCache } from "./encoder_cache.ts";
 import { KvPages } from "./kv_pages.ts";
 import type { Plan, PlannedChunk, StepResult } from "./plan.ts";
@@ -39,6 +40,7 @@ export interface SchedulerCounts {
 
 export class Scheduler {
   readonly #bounds: EngineBounds;
+  readonly #fullStep: StepAllowance;
   readonly #contextTokens: number;
   readonly #tokensPerTile: number;
   readonly #endTokenIds: ReadonlySet<number>;
@@ -64,6 +66,7 @@ export class Scheduler {
     const { bounds } = args;
     assert(args.pages * bounds.pageTokens >= args.contextTokens, "the context exceeds the pages");
     this.#bounds = bounds;
+    this.#fullStep = { rows: bounds.stepTokens, tiles: bounds.stepTiles };
     this.#contextTokens = args.contextTokens;
     this.#tokensPerTile = args.tokensPerTile;
     this.#endTokenIds = new Set(args.endTokenIds);
@@ -141,11 +144,11 @@ export class Scheduler {
   }
 
   /** What to compute next; no rows when nothing can run. */
-  schedule(): Plan {
+  schedule(allowance: StepAllowance = this.#fullStep): Plan {
     assert(this.#inFlight === undefined, "schedule() while a step is in flight");
     this.#residency.grow();
     this.#residency.admit();
-    const plan = this.#planner.plan(this.#residency.running);
+    const plan = this.#planner.plan(this.#residency.running, allowance);
     if (plan.rowCount > 0) this.#inFlight = plan;
     return plan;
   }

@@ -9,6 +9,7 @@ import { uniformAt } from "@/random.ts";
 import { adjustmentsOf, noAdjustments } from "@/sampling/adjustments.ts";
 import type { SamplingRow } from "@/sampling/sampler.ts";
 import type { EngineBounds } from "./bounds.ts";
+import type { StepAllowance } from "./step_pacer.ts";
 import type { EncoderCache } from "./encoder_cache.ts";
 import type { Plan, PlannedChunk, PlannedLogitRow, PlannedSplice, PlannedTile } from "./plan.ts";
 import type { Sequence } from "./sequence.ts";
@@ -41,13 +42,14 @@ export class StepPlanner {
   }
 
   /** `running` is sorted by age; all of it has pages for its wanted tokens. */
-  plan(running: readonly Sequence[]): Plan {
-    const step = new StepBuilder(this.#stepIndex++, this.#bounds);
+  plan(running: readonly Sequence[], allowance: StepAllowance): Plan {
+    const bounds = { ...this.#bounds, stepTokens: allowance.rows, stepTiles: allowance.tiles };
+    const step = new StepBuilder(this.#stepIndex++, bounds);
     const runnable = running.filter((sequence) => !sequence.state.paused);
     const isStarved = (s: Sequence) => s.idleSteps >= this.#bounds.starvedSteps;
     const isLast = (s: Sequence) => s.wanted - s.computed === 1;
     const rest = runnable.filter((sequence) => !isStarved(sequence));
-    const share = Math.ceil(this.#bounds.stepTokens * STARVED_SHARE);
+    const share = Math.ceil(bounds.stepTokens * STARVED_SHARE);
     for (const s of runnable.filter(isStarved)) this.#addChunk(step, s, { rowsMax: share });
     for (const s of rest.filter(isLast)) this.#addChunk(step, s, { rowsMax: 1 });
     for (const s of rest) if (!isLast(s)) this.#addChunk(step, s, { rowsMax: Infinity });

@@ -1,0 +1,52 @@
+/**
+ * Keeps steps short: a step blocks cancels and the tokens of other streams, so on a slow machine or
+ * a large model a prompt must go in small chunks. Learns from measured steps how many rows and
+ * tiles fit the target time. Chunking never changes a token.
+ */
+import type { EngineBounds } from "./bounds.ts";
+
+/** What one step may take at most. */
+export interface StepAllowance {
+  readonly rows: number;
+  readonly tiles: number;
+}
+
+/** Rows of the first step, before anything is known of the machine. */
+const FIRST_ROWS = 64;
+/** Weights are read once per step, so a few rows cost hardly more than one. */
+const ROWS_MIN = 16;
+/** A step that used less of its allowance says nothing about a larger one. */
+const TELLING_SHARE = 0.75;
+
+export class StepPacer {
+  readonly #bounds: Pick<EngineBounds, "stepTokens" | "stepTiles" | "stepMs">;
+  #rows: number;
+  #tiles: number;
+
+  constructor(bounds: Pick<EngineBounds, "stepTokens" | "stepTiles" | "stepMs">) {
+    this.#bounds = bounds;
+    this.#rows = Math.min(FIRST_ROWS, bounds.stepTokens);
+    this.#tiles = 1;
+  }
+
+  /** Every running sequence can decode: that many rows are always allowed. */
+  allowance(runningSequences: number): StepAllowance {
+    const rows = Math.max(Math.floor(this.#rows), runningSequences);
+    return { rows: Math.min(rows, this.#bounds.stepTokens), tiles: this.#tiles };
+  }
+
+  /** Takes the measured time of a step. */
+  observe(step: { rows: number; tiles: number; ms: number }): void {
+    const { stepTokens, stepTiles, stepMs } = this.#bounds;
+    // At most twice or half as much: one disturbed measurement must not decide.
+    const factor = Math.min(2, Math.max(0.5, stepMs / Math.max(step.ms, 1e-3)));
+    if (step.tiles > 0) {
+      // Tiles dominate their step, so the rows learn nothing from it.
+      if (step.tiles < this.#tiles * TELLING_SHARE && factor > 1) return;
+      this.#tiles = Math.min(stepTiles, Math.max(1, Math.floor(this.#tiles * factor)));
+      return;
+    }
+    if (step.rows < this.#rows * TELLING_SHARE && factor > 1) return;
+    this.#rows = Math.min(stepTokens, Math.max(ROWS_MIN, this.#rows * factor));
+  }
+}
