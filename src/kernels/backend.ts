@@ -87,6 +87,16 @@ export interface Backend {
   write(tensor: Tensor, values: Float32Array | Int32Array | Uint8Array): void;
   /** Copies values out; waits for recorded ops first. */
   read(tensor: Tensor): Promise<Float32Array | Int32Array | Uint8Array>;
+  /**
+   * Bytes of one page: keys and values of all layers in the backend's own layout, which is part of
+   * its numeric class. Waits for recorded ops first.
+   */
+  readKvPage(cache: KvCache, page: number): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Puts back what `readKvPage` gave, at once (not recorded): never into a page that unflushed ops
+   * use. Throws RangeError when the length is not that of a page.
+   */
+  writeKvPage(cache: KvCache, page: number, bytes: Uint8Array): void;
   /** Runs everything recorded so far, in order. */
   flush(): Promise<void>;
   /** Bytes held by live storages. */

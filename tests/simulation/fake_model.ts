@@ -102,6 +102,19 @@ export class FakeBackend implements Backend {
     return { ...options, storage };
   }
 
+  async readKvPage(cache: KvCache, page: number): Promise<Uint8Array<ArrayBuffer>> {
+    await this.flush();
+    const { words } = cache.storage as FakeKvStorage;
+    const part = words.slice(page * cache.pageTokens, (page + 1) * cache.pageTokens);
+    return new Uint8Array(part.buffer);
+  }
+
+  writeKvPage(cache: KvCache, page: number, bytes: Uint8Array): void {
+    const { words } = cache.storage as FakeKvStorage;
+    if (bytes.length !== 8 * cache.pageTokens) throw new RangeError(`${bytes.length} bytes`);
+    words.set(new Float64Array(bytes.slice().buffer), page * cache.pageTokens);
+  }
+
   write(tensor: Tensor, values: Float32Array | Int32Array | Uint8Array): void {
     viewOf(tensor).set(values);
   }

@@ -8,7 +8,7 @@ import { type DType, dtypeBytes, elementCount } from "@/tensor/dtype.ts";
 import type { Storage, Tensor } from "@/tensor/tensor.ts";
 import type { Backend, BackendDescription, KvCache, Matrix } from "../backend.ts";
 import type { Ops } from "../ops.ts";
-import { createKvCache } from "./kv_cache.ts";
+import { createKvCache, readKvPage, writeKvPage } from "./kv_cache.ts";
 import { createMatrix, packRows } from "./matrix.ts";
 import { recordingOps } from "./recorder.ts";
 import { HostStorage, viewOf } from "./storage.ts";
@@ -81,6 +81,15 @@ class ReferenceBackend implements Backend {
   async read(tensor: Tensor): Promise<Float32Array | Int32Array | Uint8Array> {
     await this.flush();
     return viewOf(tensor).slice();
+  }
+
+  async readKvPage(cache: KvCache, page: number): Promise<Uint8Array<ArrayBuffer>> {
+    await this.flush();
+    return readKvPage(cache, page);
+  }
+
+  writeKvPage(cache: KvCache, page: number, bytes: Uint8Array): void {
+    writeKvPage(cache, page, bytes);
   }
 
   flush(): Promise<void> {

@@ -16,6 +16,51 @@ export function firstHeadRow(cache: KvCache, layer: number, slot: number): numbe
   return (layer * cache.pages * cache.pageTokens + slot) * cache.kvHeads;
 }
 
+/** The typed arrays' parts that belong to one page, layer by layer. */
+function* pageParts(cache: KvCache, page: number): Generator<Float32Array> {
+  const { layers, pages, pageTokens, kvHeads, headWidth } = cache;
+  assert(page >= 0 && page < pages, `page ${page} of ${pages}`);
+  const { keyCodes, valueCodes, keyScales, valueScales } = kvStorage(cache);
+  for (let layer = 0; layer < layers; layer++) {
+    const from = firstHeadRow(cache, layer, page * pageTokens);
+    const to = from + pageTokens * kvHeads;
+    for (const codes of [keyCodes, valueCodes]) {
+      yield codes.subarray(from * headWidth, to * headWidth);
+    }
+    for (const scales of [keyScales, valueScales]) yield scales.subarray(from, to);
+  }
+}
+
+/** See `Backend.readKvPage`. */
+export function readKvPage(cache: KvCache, page: number): Uint8Array<ArrayBuffer> {
+  const parts = [...pageParts(cache, page)];
+  const values = new Float32Array(parts.reduce((total, part) => total + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    values.set(part, offset);
+    offset += part.length;
+  }
+  return new Uint8Array(values.buffer);
+}
+
+/** See `Backend.writeKvPage`. */
+export function writeKvPage(cache: KvCache, page: number, bytes: Uint8Array): void {
+  const parts = [...pageParts(cache, page)];
+  const pageBytes = 4 * parts.reduce((total, part) => total + part.length, 0);
+  checkPageLength(bytes, pageBytes);
+  const values = new Float32Array(bytes.slice().buffer);
+  let offset = 0;
+  for (const part of parts) {
+    part.set(values.subarray(offset, offset + part.length));
+    offset += part.length;
+  }
+}
+
+function checkPageLength(bytes: Uint8Array, pageBytes: number): void {
+  if (bytes.length === pageBytes) return;
+  throw new RangeError(`Cannot restore a KV page of ${bytes.length} bytes: it has ${pageBytes}`);
+}
+
 /** See `Ops.writeKv`. */
 export function writeKv(
   args: {

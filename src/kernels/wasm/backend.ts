@@ -16,7 +16,14 @@ import type { Ops } from "../ops.ts";
 import { CONTROL_BYTES } from "./control.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
 import { checkTable, instantiateKernels } from "./instance.ts";
-import { fileTypeNumber, kvBytes, matrixBytes, matrixFormatNumber, storageOf } from "./layout.ts";
+import {
+  fileTypeNumber,
+  kvBytes,
+  kvPageParts,
+  matrixBytes,
+  matrixFormatNumber,
+  storageOf,
+} from "./layout.ts";
 import { Machine } from "./machine.ts";
 import { Arena, LinearMemory } from "./memory.ts";
 import { recordingOps } from "./ops.ts";
@@ -179,6 +186,34 @@ class WasmBackend implements Backend {
   async read(tensor: Tensor): Promise<Float32Array | Int32Array | Uint8Array> {
     await this.flush();
     return this.#view(tensor).slice();
+  }
+
+  async readKvPage(cache: KvCache, page: number): Promise<Uint8Array<ArrayBuffer>> {
+    await this.flush();
+    const { offsets, partBytes } = kvPageParts(cache, page);
+    const { address } = storageOf(cache, this.#machine);
+    const memory = this.#machine.arena.memory.bytes;
+    const bytes = new Uint8Array(offsets.length * partBytes);
+    for (const [layer, offset] of offsets.entries()) {
+      const start = address + offset;
+      bytes.set(memory.subarray(start, start + partBytes), layer * partBytes);
+    }
+    return bytes;
+  }
+
+  writeKvPage(cache: KvCache, page: number, bytes: Uint8Array): void {
+    const { offsets, partBytes } = kvPageParts(cache, page);
+    const pageBytes = offsets.length * partBytes;
+    if (bytes.length !== pageBytes) {
+      throw new RangeError(
+        `Cannot restore a KV page of ${bytes.length} bytes: it has ${pageBytes}`,
+      );
+    }
+    const { address } = storageOf(cache, this.#machine);
+    const memory = this.#machine.arena.memory.bytes;
+    for (const [layer, offset] of offsets.entries()) {
+      memory.set(bytes.subarray(layer * partBytes, (layer + 1) * partBytes), address + offset);
+    }
   }
 
   flush(): Promise<void> {

@@ -81,3 +81,18 @@ export function kvBytes(
     layerBytes: headBytes * shape.kvHeads * shape.pages,
   };
 }
+
+/** Where one page lies, from the cache's start: as many bytes in every layer. */
+export function kvPageParts(
+  cache: KvShape,
+  page: number,
+): { offsets: readonly number[]; partBytes: number } {
+  assert(page >= 0 && page < cache.pages, `page ${page} of ${cache.pages}`);
+  const { headBytes, layerBytes } = kvBytes(cache);
+  const partBytes = headBytes * cache.kvHeads;
+  const offsets = Array.from(
+    { length: cache.layers },
+    (_, layer) => layer * layerBytes + page * partBytes,
+  );
+  return { offsets, partBytes };
+}
