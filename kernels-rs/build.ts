@@ -17,7 +17,8 @@ import { fileURLToPath } from "node:url";
 import { sha256Hex, sourceHash } from "./source_hash.ts";
 
 const crateFolder = fileURLToPath(new URL("./compute", import.meta.url));
-const targetFolder = fileURLToPath(new URL("./target", import.meta.url));
+/** One folder for all variants: what runs on the host (macros) is built once. */
+const cargoFolder = fileURLToPath(new URL("./target/compute", import.meta.url));
 const wasmFolder = fileURLToPath(new URL("../wasm", import.meta.url));
 const manifestPath = join(wasmFolder, "manifest.json");
 
@@ -34,10 +35,19 @@ interface Manifest {
   modules: Record<string, { sizeBytes: number; sha256: string }>;
 }
 
+/** The twin with 64-bit addresses; all else as in `compute-relaxed-threads`. */
+const wideModule = "compute-relaxed-threads-64";
+
+/** 65 536 pages: all that 32-bit addresses reach. */
+const MEMORY_BYTES_MAX = 2 ** 32;
+/** 262 144 pages, the most that V8 gives a 64-bit memory; a host may declare fewer. */
+const MEMORY64_BYTES_MAX = 2 ** 34;
+
 const commonFlags = [
   "-Zlocation-detail=none", // no source paths of the building machine in the module
-  "-Clink-arg=--max-memory=4294967296",
 ];
+const narrowFlags = [...commonFlags, `-Clink-arg=--max-memory=${MEMORY_BYTES_MAX}`];
+const wideFlags = [...commonFlags, `-Clink-arg=--max-memory=${MEMORY64_BYTES_MAX}`];
 const threadFlags = [
   "-Clink-arg=--shared-memory",
   "-Clink-arg=--import-memory",
@@ -49,15 +59,22 @@ const flagsOf: Record<string, string[]> = {
   "compute-relaxed-threads": [
     "-Ctarget-feature=+simd128,+relaxed-simd,+atomics,+bulk-memory",
     ...threadFlags,
-    ...commonFlags,
+    ...narrowFlags,
   ],
   "compute-simd-threads": [
     "-Ctarget-feature=+simd128,+atomics,+bulk-memory",
     ...threadFlags,
-    ...commonFlags,
+    ...narrowFlags,
   ],
-  "compute-simd": ["-Ctarget-feature=+simd128,+bulk-memory", ...commonFlags],
+  "compute-simd": ["-Ctarget-feature=+simd128,+bulk-memory", ...narrowFlags],
+  [wideModule]: [
+    "-Ctarget-feature=+simd128,+relaxed-simd,+atomics,+bulk-memory",
+    ...threadFlags,
+    ...wideFlags,
+  ],
 };
+
+const cargoFlags = ["--locked", "-Zbuild-std=std,panic_abort"];
 
 const say = (text: string) => Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
 
@@ -73,22 +90,48 @@ async function buildModule(name: string, outFolder: string): Promise<void> {
   await run("wasm-pack", [
     ...["build", "--mode", "force", "--release", "--target", "web", "--no-opt"],
     ...["--out-dir", outFolder, ".", "--"],
-    ...["--locked", "-Zbuild-std=std,panic_abort"],
-  ], {
+    ...cargoFlags,
+  ], buildEnvironment(name));
+  await Deno.remove(join(outFolder, ".gitignore"));
+}
+
+/**
+ * The same for 64-bit addresses, of which wasm-pack knows nothing: its two steps by hand. The
+ * package file is that of the 32-bit twin.
+ */
+async function buildWideModule(outFolder: string, twinFolder: string): Promise<void> {
+  const target = "wasm64-unknown-unknown";
+  await run(
+    "cargo",
+    ["build", "--lib", "--release", "--target", target, ...cargoFlags],
+    buildEnvironment(wideModule),
+  );
+  await run("wasm-bindgen", [
+    join(cargoFolder, target, "release", "compute.wasm"),
+    ...["--out-dir", outFolder, "--typescript", "--target", "web"],
+  ]);
+  await Deno.copyFile(join(twinFolder, "package.json"), join(outFolder, "package.json"));
+}
+
+function buildEnvironment(name: string): Record<string, string> {
+  return {
     // The cargo that belongs to the compiler comes first.
     PATH: `${dirname(rustc)}:${Deno.env.get("PATH") ?? ""}`,
     RUSTC: rustc,
     RUSTC_BOOTSTRAP: "1",
     CARGO_ENCODED_RUSTFLAGS: flagsOf[name]!.join("\x1f"),
-    // One folder: what runs on the host (macros) is built once.
-    CARGO_TARGET_DIR: join(targetFolder, "compute"),
+    CARGO_TARGET_DIR: cargoFolder,
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linker,
-  });
-  await Deno.remove(join(outFolder, ".gitignore"));
+    CARGO_TARGET_WASM64_UNKNOWN_UNKNOWN_LINKER: linker,
+  };
 }
 
 async function build(outFolder: string): Promise<void> {
-  for (const name of Object.keys(flagsOf)) await buildModule(name, join(outFolder, name));
+  for (const name of Object.keys(flagsOf)) {
+    const folder = join(outFolder, name);
+    if (name !== wideModule) await buildModule(name, folder);
+    else await buildWideModule(folder, join(outFolder, "compute-relaxed-threads"));
+  }
 }
 
 /** Hash of everything under this folder that decides the modules. */

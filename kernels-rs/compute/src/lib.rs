@@ -1,9 +1,11 @@
 //! Compute kernels of Flotilla's WebAssembly backend: exports only. Everything that a model step
 //! computes is a record in a command buffer (`record.rs`), executed by `program.rs`.
 #![cfg_attr(
-    all(target_arch = "wasm32", target_feature = "atomics"),
+    all(target_family = "wasm", target_feature = "atomics"),
     feature(stdarch_wasm_atomic_wait)
 )]
+// `core::arch::wasm`: the intrinsics of both address widths.
+#![cfg_attr(target_family = "wasm", feature(simd_wasm64))]
 // Kernels take raw pointers from records; `program::run` states the one safety contract.
 #![allow(clippy::missing_safety_doc)]
 // A register tile is walked by the same index in several arrays.

@@ -51,15 +51,15 @@ pub trait Vector: Copy {
     fn dot_add(sum: Self::Int, left: Self::Pairs, right: Self::Pairs) -> Self::Int;
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(target_family = "wasm"))]
 pub type Active = scalar::Scalar;
-#[cfg(all(target_arch = "wasm32", not(target_feature = "relaxed-simd")))]
+#[cfg(all(target_family = "wasm", not(target_feature = "relaxed-simd")))]
 pub type Active = wasm::Simd128;
-#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+#[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
 pub type Active = wasm::Relaxed;
 
 /// Plain Rust: the implementation that the others are compared with.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(target_family = "wasm"))]
 pub mod scalar {
     use super::Vector;
     use crate::half::{bf16_to_f32, f16_to_f32};
@@ -159,10 +159,10 @@ pub mod scalar {
     }
 }
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(target_family = "wasm")]
 pub mod wasm {
     use super::Vector;
-    use core::arch::wasm32::*;
+    use core::arch::wasm::*;
 
     macro_rules! wasm_vector {
         ($(#[$doc:meta])* $name:ident, $madd:expr) => {

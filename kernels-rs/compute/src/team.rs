@@ -109,24 +109,24 @@ pub fn wait_while(word: &AtomicI32, value: i32, spins: u64) {
     }
 }
 
-#[cfg(all(target_arch = "wasm32", target_feature = "atomics"))]
+#[cfg(all(target_family = "wasm", target_feature = "atomics"))]
 fn sleep(word: &AtomicI32, value: i32) {
     // SAFETY: the word lives in shared memory for the whole call.
-    unsafe { core::arch::wasm32::memory_atomic_wait32(word.as_ptr(), value, -1) };
+    unsafe { core::arch::wasm::memory_atomic_wait32(word.as_ptr(), value, -1) };
 }
 
-#[cfg(all(target_arch = "wasm32", target_feature = "atomics"))]
+#[cfg(all(target_family = "wasm", target_feature = "atomics"))]
 pub fn wake_all(word: &AtomicI32) {
     // SAFETY: as above.
-    unsafe { core::arch::wasm32::memory_atomic_notify(word.as_ptr(), u32::MAX) };
+    unsafe { core::arch::wasm::memory_atomic_notify(word.as_ptr(), u32::MAX) };
 }
 
-#[cfg(not(all(target_arch = "wasm32", target_feature = "atomics")))]
+#[cfg(not(all(target_family = "wasm", target_feature = "atomics")))]
 fn sleep(_: &AtomicI32, _: i32) {
     std::thread::yield_now();
 }
 
-#[cfg(not(all(target_arch = "wasm32", target_feature = "atomics")))]
+#[cfg(not(all(target_family = "wasm", target_feature = "atomics")))]
 pub fn wake_all(_: &AtomicI32) {}
 
 #[cfg(test)]
