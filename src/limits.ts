@@ -54,6 +54,10 @@ export const limits = {
   stepScoresMax: 64,
   /** Attention work of one step's prompt chunks: rows times the tokens that each attends to. */
   stepAttentionMax: 4 * MIB,
+  /** Rows of logits of one step: scores, draws and drafts. */
+  stepLogitsMax: 128,
+  /** Tokens drafted for one sequence in one step. */
+  draftTokensMax: 12,
   /** Steps that a running sequence may go without a row before it is served first. */
   starvedStepsMax: 8,
   /** Younger sequences that may start before a waiting one that does not fit yet. */
@@ -115,4 +119,7 @@ export const limits = {
 assert(limits.topLogprobsMax <= limits.candidatesMax, "top_logprobs must fit the candidates");
 assert(limits.imageBytesMax <= limits.bodyBytesMax, "a picture must fit the body");
 assert(limits.stepTokensMax >= limits.runningSequencesMax, "one token per running sequence");
-assert(limits.stepScoresMax <= limits.runningSequencesMax, "logit rows of one step");
+assert(
+  limits.stepScoresMax + limits.runningSequencesMax <= limits.stepLogitsMax,
+  "logit rows of one step",
+);

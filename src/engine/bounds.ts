@@ -11,6 +11,10 @@ export interface EngineBounds {
   readonly stepTiles: number;
   /** Prompt positions scored in one step. */
   readonly stepScores: number;
+  /** Rows of logits in one step: scored prompt positions, draws and drafts. */
+  readonly stepLogits: number;
+  /** Tokens drafted for one sequence in one step. */
+  readonly draftTokens: number;
   /** Attention work of one step's prompt chunks: rows times the tokens that each attends to. */
   readonly stepAttention: number;
   /** Sequences that hold KV pages at a time. */
@@ -33,6 +37,8 @@ export const defaultEngineBounds: EngineBounds = {
   stepMs: limits.stepMsTarget,
   stepTiles: limits.stepTilesMax,
   stepScores: limits.stepScoresMax,
+  stepLogits: limits.stepLogitsMax,
+  draftTokens: limits.draftTokensMax,
   stepAttention: limits.stepAttentionMax,
   runningSequences: limits.runningSequencesMax,
   queueRequests: limits.queueRequestsMax,
@@ -49,4 +55,5 @@ export function checkBounds(bounds: EngineBounds): void {
     assert(value >= 1, `engine bound ${name} is ${value}`);
   }
   assert(bounds.stepTokens >= bounds.runningSequences, "one row per running sequence");
+  assert(bounds.stepLogits >= bounds.runningSequences + bounds.stepScores, "rows of logits");
 }

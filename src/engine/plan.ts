@@ -34,8 +34,10 @@ export interface PlannedChunk {
   readonly firstLogitRow: number;
   /** Prompt positions that are scored here. */
   readonly scoreCount: number;
-  /** Whether the next token is drawn after the chunk's last row. */
+  /** Whether the next token is drawn after the last known one, and one more after each draft. */
   readonly draws: boolean;
+  /** How many of the last `tokenIds` are drafts: guesses of what the draws before them give. */
+  readonly draftCount: number;
 }
 
 /** A row of the step whose logits are wanted. */

@@ -34,6 +34,14 @@ export interface GenerationRequest {
   readonly choices: number;
   /** Log-probabilities of the prompt tokens too (`echo` with `logprobs`). */
   readonly promptLogprobs: boolean;
+  /** false: no drafts for this request. Tokens are the same with and without. */
+  readonly speculates?: boolean;
+}
+
+/** What became of drafted tokens. */
+export interface DraftOutcome {
+  readonly accepted: number;
+  readonly rejected: number;
 }
 
 export interface TokenLogprob {
@@ -67,6 +75,8 @@ export type EngineEvent =
     /** Log-probability of `id` and the requested candidates, under the unmodified logits. */
     readonly logprob: TokenLogprob | undefined;
     readonly top: readonly TokenLogprob[];
+    /** Drafts that this draw decided: the one it confirmed, or those it made void. */
+    readonly drafts?: DraftOutcome;
   }
   /** Exactly one per choice. The end token itself is also sent as a token event before. */
   | { readonly type: "finish"; readonly choice: number; readonly reason: FinishReason };

@@ -42,6 +42,7 @@ export class Residency {
 
   /** Gives every running sequence pages for its known tokens, taking them from younger ones. */
   grow(): void {
+    for (const sequence of this.running) this.#returnSurplus(sequence);
     for (const sequence of [...this.running]) {
       if (sequence.state.paused) continue;
       while (this.running.includes(sequence) && this.#missingPages(sequence) > 0) {
@@ -50,6 +51,23 @@ export class Residency {
         else this.#preempt(this.#victim());
       }
     }
+  }
+
+  /**
+   * How many drafts after its known tokens a sequence has slots for, at most `count`. Takes pages
+   * only while the other sequences can grow; `grow` takes back what rejected drafts leave over.
+   */
+  reserve(sequence: Sequence, count: number): number {
+    const { pageTokens } = this.#bounds;
+    const { pages, wanted } = sequence;
+    while (
+      pages.length * pageTokens < wanted + count && this.cache.availableCount > this.running.length
+    ) {
+      const page = this.cache.allocate();
+      assert(page !== undefined, "an available page is not there");
+      pages.push(page);
+    }
+    return Math.min(count, pages.length * pageTokens - wanted);
   }
 
   /** Starts waiting sequences while there is room. */
@@ -98,6 +116,12 @@ export class Residency {
 
   #missingPages(sequence: Sequence): number {
     return Math.ceil(sequence.wanted / this.#bounds.pageTokens) - sequence.pages.length;
+  }
+
+  /** Gives back pages that were reserved for drafts which came to nothing. */
+  #returnSurplus(sequence: Sequence): void {
+    const surplus = -this.#missingPages(sequence);
+    if (surplus > 0) this.cache.release(sequence.pages.splice(-surplus));
   }
 
   /** Moves a waiting sequence to the running ones if it fits now. */

@@ -13,9 +13,16 @@ import { EncoderCache } from "./encoder_cache.ts";
 import { KvPages } from "./kv_pages.ts";
 import type { Plan, PlannedChunk, StepResult } from "./plan.ts";
 import { PrefixCache } from "./prefix_cache.ts";
-import type { EngineEvent, FinishReason, GenerationRequest, TokenLogprob } from "./request.ts";
+import type {
+  DraftOutcome,
+  EngineEvent,
+  FinishReason,
+  GenerationRequest,
+  TokenLogprob,
+} from "./request.ts";
 import { Residency } from "./residency.ts";
 import { RequestState, type Sequence } from "./sequence.ts";
+import { type ModelDrafts, Speculation, type SpeculationMode } from "./speculation.ts";
 import { StepPlanner } from "./step_planner.ts";
 
 /** Something to tell a request's consumer. After its last finish event, or an error, it is gone. */
@@ -36,6 +43,8 @@ export interface SchedulerCounts {
   readonly visionCacheTiles: number;
   readonly visionCacheHits: number;
   readonly visionCacheMisses: number;
+  readonly draftsAccepted: number;
+  readonly draftsRejected: number;
 }
 
 export class Scheduler {
@@ -47,6 +56,7 @@ export class Scheduler {
   readonly #pages: KvPages;
   readonly #residency: Residency;
   readonly #planner: StepPlanner;
+  readonly #speculation: Speculation;
   readonly #requests = new Set<RequestState>();
   readonly #sequences = new Map<number, Sequence>();
   #arrivals = 0;
@@ -62,6 +72,10 @@ export class Scheduler {
     contextTokens: number;
     tokensPerTile: number;
     endTokenIds: readonly number[];
+    /** Default: off. */
+    speculation?: SpeculationMode;
+    /** Mask of the ids that may be drawn; no other is drafted. */
+    allowed?: Int32Array;
   }) {
     const { bounds } = args;
     assert(args.pages * bounds.pageTokens >= args.contextTokens, "the context exceeds the pages");
@@ -73,7 +87,10 @@ export class Scheduler {
     this.#pages = new KvPages(args.pages);
     const encoder = new EncoderCache(args.tileSlots);
     this.#residency = new Residency({ cache: new PrefixCache(this.#pages), encoder, bounds });
-    this.#planner = new StepPlanner({ bounds, encoder, endTokenIds: this.#endTokenIds });
+    const endTokenIds = this.#endTokenIds;
+    this.#planner = new StepPlanner({ bounds, encoder, endTokenIds });
+    const { contextTokens, allowed, speculation: mode = "off" } = args;
+    this.#speculation = new Speculation({ mode, bounds, contextTokens, endTokenIds, allowed });
   }
 
   get isIdle(): boolean {
@@ -101,6 +118,7 @@ export class Scheduler {
       visionCacheTiles: encoder.size,
       visionCacheHits: hits,
       visionCacheMisses: misses,
+      ...this.#speculation.counts,
     };
   }
 
@@ -143,12 +161,20 @@ export class Scheduler {
     if (paused) { for (const sequence of state.live) this.#residency.unpin(sequence); }
   }
 
-  /** What to compute next; no rows when nothing can run. */
-  schedule(allowance: StepAllowance = this.#fullStep): Plan {
+  /**
+   * What to compute next; no rows when nothing can run. `modelDrafts` are a draft model's guesses by
+   * sequence id, made since the last step.
+   */
+  schedule(
+    allowance: StepAllowance = this.#fullStep,
+    modelDrafts: ModelDrafts = new Map(),
+  ): Plan {
     assert(this.#inFlight === undefined, "schedule() while a step is in flight");
     this.#residency.grow();
     this.#residency.admit();
-    const plan = this.#planner.plan(this.#residency.running, allowance);
+    const { running } = this.#residency;
+    const drafts = this.#reserve(this.#speculation.propose(running, { allowance, modelDrafts }));
+    const plan = this.#planner.plan(running, allowance, drafts);
     if (plan.rowCount > 0) this.#inFlight = plan;
     return plan;
   }
@@ -161,8 +187,9 @@ export class Scheduler {
     for (const chunk of plan.chunks) {
       const sequence = this.#sequences.get(chunk.sequenceId);
       if (sequence === undefined) continue; // ended while the step ran
-      const { firstLogitRow, scoreCount } = chunk;
-      const rows = result.rows.slice(firstLogitRow, firstLogitRow + scoreCount + 1);
+      const { firstLogitRow, scoreCount, draws, draftCount } = chunk;
+      const rowCount = scoreCount + (draws ? 1 + draftCount : 0);
+      const rows = result.rows.slice(firstLogitRow, firstLogitRow + rowCount);
       this.#advance(sequence, { chunk, rows, outputs });
     }
     return outputs;
@@ -201,6 +228,15 @@ export class Scheduler {
     encoder.checkIntegrity(pins);
   }
 
+  /** The drafts that find slots. */
+  #reserve(drafts: ModelDrafts): ModelDrafts {
+    return new Map(Array.from(drafts, ([id, ids]) => {
+      const sequence = this.#sequences.get(id);
+      assert(sequence !== undefined, `drafts for sequence ${id}, which does not run`);
+      return [id, ids.slice(0, this.#residency.reserve(sequence, ids.length))];
+    }));
+  }
+
   #land(plan: Plan): void {
     assert(plan === this.#inFlight, "results of another step");
     this.#inFlight = undefined;
@@ -213,10 +249,12 @@ export class Scheduler {
   }): void {
     const { chunk, rows, outputs } = step;
     const { state } = sequence;
-    sequence.computed = chunk.start + chunk.tokenIds.length;
+    // Drafts count as computed only when they become tokens of the answer.
+    sequence.computed = chunk.start + chunk.tokenIds.length - chunk.draftCount;
     this.#residency.fileFullPages(sequence);
     this.#residency.unpin(sequence, { before: sequence.computed });
-    const used = rows.slice(0, chunk.scoreCount + (chunk.draws ? 1 : 0));
+    const accepted = acceptedDrafts(chunk, rows);
+    const used = rows.slice(0, chunk.scoreCount + (chunk.draws ? 1 + accepted : 0));
     if (used.some((row) => row.id < 0 || Number.isNaN(row.logprob))) {
       this.abort(state);
       outputs.push({ state, error: noTokenError() });
@@ -228,7 +266,32 @@ export class Scheduler {
       state.scores.push({ chosen: { id, logprob }, top: row.candidates.slice(0, topCount) });
     }
     if (!state.promptComputed) this.#reportPrompt(sequence, outputs);
-    if (chunk.draws) this.#takeToken(sequence, { row: rows[chunk.scoreCount]!, outputs });
+    if (chunk.draws) {
+      const drawn = used.slice(chunk.scoreCount);
+      this.#takeTokens(sequence, { rows: drawn, draftCount: chunk.draftCount, outputs });
+    }
+  }
+
+  /** Takes the draws up to the first that differs from its draft: each but the last confirms one. */
+  #takeTokens(sequence: Sequence, step: {
+    rows: readonly SampledRow[];
+    draftCount: number;
+    outputs: SchedulerOutput[];
+  }): void {
+    const { rows, draftCount, outputs } = step;
+    const accepted = rows.length - 1;
+    if (draftCount > 0) this.#speculation.observe(sequence, { drafted: draftCount, accepted });
+    for (const [index, row] of rows.entries()) {
+      if (index > 0) {
+        sequence.computed += 1;
+        this.#residency.fileFullPages(sequence);
+      }
+      const drafts = index < accepted
+        ? { accepted: 1, rejected: 0 }
+        : { accepted: 0, rejected: draftCount - accepted };
+      this.#takeToken(sequence, { row, outputs, ...(draftCount > 0 && { drafts }) });
+      if (!this.#sequences.has(sequence.id)) return;
+    }
   }
 
   /** Progress of the prompt, and what follows when it is complete. */
@@ -254,8 +317,12 @@ export class Scheduler {
     for (const choice of [...state.live]) this.#finish(choice, { reason: "length", outputs });
   }
 
-  #takeToken(sequence: Sequence, step: { row: SampledRow; outputs: SchedulerOutput[] }): void {
-    const { row, outputs } = step;
+  #takeToken(sequence: Sequence, step: {
+    row: SampledRow;
+    outputs: SchedulerOutput[];
+    drafts?: DraftOutcome;
+  }): void {
+    const { row, outputs, drafts } = step;
     const { id } = row;
     const { state, choice } = sequence;
     const { params } = state.request;
@@ -266,7 +333,8 @@ export class Scheduler {
       ? { id, logprob: row.logprob }
       : undefined;
     const top = row.candidates.slice(0, params.topLogprobs ?? 0);
-    outputs.push({ state, event: { type: "token", choice, id, logprob, top } });
+    const event = { type: "token", choice, id, logprob, top, ...(drafts && { drafts }) } as const;
+    outputs.push({ state, event });
     const isEnd = this.#endTokenIds.has(id) && !params.ignoreEos;
     if (isEnd || params.stopTokenIds.includes(id)) {
       this.#finish(sequence, { reason: "stop", outputs });
@@ -293,6 +361,13 @@ export class Scheduler {
     this.#sequences.delete(sequence.id);
     if (live.length === 0) this.#requests.delete(sequence.state);
   }
+}
+
+/** Drafts that equal the draws before them, up to the first that does not. */
+function acceptedDrafts(chunk: PlannedChunk, rows: readonly SampledRow[]): number {
+  const drafts = chunk.draftCount > 0 ? chunk.tokenIds.slice(-chunk.draftCount) : [];
+  const wrong = drafts.findIndex((id, index) => rows[chunk.scoreCount + index]!.id !== id);
+  return wrong < 0 ? drafts.length : wrong;
 }
 
 function noTokenError(): OperatingError {

@@ -4,11 +4,14 @@
  * tiles fit the target time. Chunking never changes a token.
  */
 import type { EngineBounds } from "./bounds.ts";
+import type { CostOfRows } from "./step_cost.ts";
 
 /** What one step may take at most. */
 export interface StepAllowance {
   readonly rows: number;
   readonly tiles: number;
+  /** What rows cost; undefined = unknown. Decides how much is speculated. */
+  readonly cost?: CostOfRows;
 }
 
 /** Rows of the first step, before anything is known of the machine. */

@@ -1,14 +1,14 @@
 /**
  * Hands out one step's rows. There is no prefill or decode phase: every running sequence has
  * computed and wanted tokens, and gets some of the missing ones. Starved sequences come first, then
- * those that miss one token, then the others by age. A chunk ends before a tile that cannot be
- * encoded in this step.
+ * those that miss one token, with their drafts, then the others by age. A chunk ends before a tile
+ * that cannot be encoded in this step.
  */
 import { assert } from "@/assert.ts";
-import { uniformAt } from "@/random.ts";
-import { adjustmentsOf, noAdjustments } from "@/sampling/adjustments.ts";
+import { noAdjustments } from "@/sampling/adjustments.ts";
 import type { SamplingRow } from "@/sampling/sampler.ts";
 import type { EngineBounds } from "./bounds.ts";
+import { drawingRows } from "./draws.ts";
 import type { StepAllowance } from "./step_pacer.ts";
 import type { EncoderCache } from "./encoder_cache.ts";
 import type { Plan, PlannedChunk, PlannedLogitRow, PlannedSplice, PlannedTile } from "./plan.ts";
@@ -41,8 +41,15 @@ export class StepPlanner {
     return { hits: this.#visionHits, misses: this.#visionMisses };
   }
 
-  /** `running` is sorted by age; all of it has pages for its wanted tokens. */
-  plan(running: readonly Sequence[], allowance: StepAllowance): Plan {
+  /**
+   * `running` is sorted by age; all of it has pages for its wanted tokens and for its `drafts` (by
+   * sequence id), of which as many are planned as fit beside one row for every other sequence.
+   */
+  plan(
+    running: readonly Sequence[],
+    allowance: StepAllowance,
+    drafts: ReadonlyMap<number, readonly number[]> = new Map(),
+  ): Plan {
     const bounds = { ...this.#bounds, stepTokens: allowance.rows, stepTiles: allowance.tiles };
     const step = new StepBuilder(this.#stepIndex++, bounds);
     const runnable = running.filter((sequence) => !sequence.state.paused);
@@ -51,12 +58,21 @@ export class StepPlanner {
     const rest = runnable.filter((sequence) => !isStarved(sequence));
     const share = Math.ceil(bounds.stepTokens * STARVED_SHARE);
     for (const s of runnable.filter(isStarved)) this.#addChunk(step, s, { rowsMax: share });
-    for (const s of rest.filter(isLast)) this.#addChunk(step, s, { rowsMax: 1 });
+    const last = rest.filter(isLast);
+    for (const [index, s] of last.entries()) {
+      const rowsKept = last.length - index - 1;
+      this.#addChunk(step, s, { rowsMax: 1, drafts: drafts.get(s.id) ?? [], rowsKept });
+    }
     for (const s of rest) if (!isLast(s)) this.#addChunk(step, s, { rowsMax: Infinity });
     return step.plan;
   }
 
-  #addChunk(step: StepBuilder, sequence: Sequence, options: { rowsMax: number }): void {
+  #addChunk(step: StepBuilder, sequence: Sequence, options: {
+    rowsMax: number;
+    drafts?: readonly number[];
+    /** Rows that must be left for others. */
+    rowsKept?: number;
+  }): void {
     const start = sequence.computed;
     const end = this.#encodeUpTo(step, sequence, step.chunkEnd(sequence, options.rowsMax));
     if (end === start) {
@@ -72,10 +88,15 @@ export class StepPlanner {
       scores.push({ stepRow: step.rowCount + row - start, sampling: scoringRow(sequence, row) });
     }
     const draws = end === sequence.wanted && state.request.params.maxTokens > 0;
-    const draw = draws
-      ? [{ stepRow: step.rowCount + end - 1 - start, sampling: this.#drawingRow(sequence) }]
-      : [];
-    step.add(sequence, { end, logitRows: [...scores, ...draw], scoreCount: scores.length, draws });
+    const { drafts: offered = [], rowsKept = 0 } = options;
+    const drafts = draws ? offered.slice(0, step.draftRows(sequence, { end, rowsKept })) : [];
+    const rows = draws ? drawingRows(sequence, { drafts, endTokenIds: this.#endTokenIds }) : [];
+    const firstDraw = step.rowCount + end - 1 - start;
+    const logitRows = [
+      ...scores,
+      ...rows.map((sampling, index) => ({ stepRow: firstDraw + index, sampling })),
+    ];
+    step.add(sequence, { end, logitRows, scoreCount: scores.length, draws, drafts });
   }
 
   /** Pins the tiles of [computed, end), encoding new ones; returns where the chunk must end. */
@@ -93,22 +114,6 @@ export class StepPlanner {
       } else this.#visionHits += 1;
     }
     return end;
-  }
-
-  #drawingRow(sequence: Sequence): SamplingRow {
-    const { params } = sequence.state.request;
-    return {
-      params,
-      uniform: uniformAt(params.seed, sequence.choice, sequence.generated.length),
-      forcedId: undefined,
-      adjustments: adjustmentsOf({
-        params,
-        history: sequence.history,
-        answerTokens: sequence.generated.length,
-        endTokenIds: [...this.#endTokenIds, ...params.stopTokenIds],
-      }),
-      candidates: params.topLogprobs ?? 0,
-    };
   }
 }
 
@@ -177,6 +182,14 @@ class StepBuilder {
     return start + rows;
   }
 
+  /** How many drafts fit after a chunk that ends at `end`, beside `rowsKept` rows of others. */
+  draftRows(sequence: Sequence, options: { end: number; rowsKept: number }): number {
+    const { computed: start } = sequence;
+    const rows = options.end - start;
+    const rowsLeft = this.#bounds.stepTokens - this.#rowCount - rows - options.rowsKept;
+    return Math.max(0, Math.min(rowsLeft, this.#attentionRows(start) - rows));
+  }
+
   addTile(tile: PlannedTile): void {
     this.#tiles.push(tile);
   }
@@ -186,10 +199,12 @@ class StepBuilder {
     logitRows: readonly PlannedLogitRow[];
     scoreCount: number;
     draws: boolean;
+    drafts: readonly number[];
   }): void {
     const { computed: start, state } = sequence;
-    const { end, scoreCount, draws } = chunk;
-    const pageCount = Math.ceil(end / this.#bounds.pageTokens);
+    const { end, scoreCount, draws, drafts } = chunk;
+    const draftedEnd = end + drafts.length;
+    const pageCount = Math.ceil(draftedEnd / this.#bounds.pageTokens);
     assert(pageCount <= sequence.pages.length, `sequence ${sequence.id} lacks pages`);
     for (const { index, tile } of state.tilesIn(start, end)) {
       const from = Math.max(start, tile.start);
@@ -203,16 +218,17 @@ class StepBuilder {
     this.#chunks.push({
       sequenceId: sequence.id,
       start,
-      tokenIds: sequence.tokenIds(start, end),
+      tokenIds: [...sequence.tokenIds(start, end), ...drafts],
       pages: sequence.pages.slice(0, pageCount),
       firstLogitRow: this.#logitRows.length,
       scoreCount,
       draws,
+      draftCount: drafts.length,
     });
     this.#logitRows.push(...chunk.logitRows);
-    this.#rowCount += end - start;
+    this.#rowCount += draftedEnd - start;
     this.#scoresLeft -= scoreCount;
-    this.#attentionLeft -= attentionWork(start, end);
+    this.#attentionLeft -= attentionWork(start, draftedEnd);
   }
 
   /** The most rows from `start` whose attention fits what is left. */

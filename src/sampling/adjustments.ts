@@ -2,6 +2,7 @@
  * What the rules on single tokens (penalties, logit bias, minimum length) do to the logits of one
  * row, as lists for the `sample` op. The op applies them; nothing here sees logits.
  */
+import { assert } from "@/assert.ts";
 import type { SamplingParams } from "./params.ts";
 
 /** Parallel lists: logit = penalised(logit, penalties[i]) + adds[i] at tokens[i]. Ids are distinct. */
@@ -28,6 +29,14 @@ export class TokenHistory {
 
   push(id: number): void {
     this.answerCounts.set(id, (this.answerCounts.get(id) ?? 0) + 1);
+  }
+
+  /** Takes back a token that was pushed. */
+  pop(id: number): void {
+    const count = this.answerCounts.get(id) ?? 0;
+    assert(count > 0, `token ${id} is taken back but was not pushed`);
+    if (count > 1) this.answerCounts.set(id, count - 1);
+    else this.answerCounts.delete(id);
   }
 }
 

@@ -83,6 +83,7 @@ export class AnswerChecker {
     const wanted = choice.expected.ids[position];
     assert.equal(event.id, wanted, `token ${position} of choice ${event.choice}`);
     assert.equal(event.top.length, params.topLogprobs ?? 0);
+    if (this.request.speculates === false) assert.equal(event.drafts, undefined);
     if (params.topLogprobs === undefined) return assert.equal(event.logprob, undefined);
     assert.equal(event.logprob?.id, event.id);
     const expected = choice.expected.logprobs[position]!;

@@ -1,6 +1,6 @@
 /**
  * Drives scheduler and runner with random requests, aborts, pauses and step failures, under random
- * bounds, and checks every step from outside. One seed is one run.
+ * bounds and kinds of speculation, and checks every step from outside. One seed is one run.
  */
 import assert from "node:assert/strict";
 import { defaultEngineBounds, type EngineBounds } from "@/engine/bounds.ts";
@@ -8,6 +8,7 @@ import type { Plan } from "@/engine/plan.ts";
 import { Runner } from "@/engine/runner.ts";
 import { Scheduler, type SchedulerCounts } from "@/engine/scheduler.ts";
 import type { RequestState } from "@/engine/sequence.ts";
+import type { SpeculationMode } from "@/engine/speculation.ts";
 import { seededRandom } from "@/random.ts";
 import { allowedIds } from "@/sampling/token_mask.ts";
 import { AnswerChecker } from "./answer_checker.ts";
@@ -24,6 +25,12 @@ import { between, pick, type Random, randomRequest } from "./workload.ts";
 /** Steps without end mean that somebody waits for ever. */
 const STEPS_MAX = 5000;
 
+const ALLOWED = allowedIds({
+  vocabularySize: VOCABULARY,
+  usableVocabulary: USABLE_VOCABULARY,
+  forbiddenIds: [IMAGE_ID],
+});
+
 interface Setup {
   readonly bounds: EngineBounds;
   readonly contextTokens: number;
@@ -36,6 +43,11 @@ interface Setup {
   readonly cut: number;
   readonly pause: number;
   readonly failure: number;
+  readonly speculation: SpeculationMode;
+  /** Chance that a drafted token of the draft model is right. */
+  readonly insight: number;
+  /** Cost of a row, in units of the cost of a step without rows. */
+  readonly rowCost: number;
 }
 
 function randomSetup(random: Random): Setup {
@@ -44,14 +56,18 @@ function randomSetup(random: Random): Setup {
   const pagesMin = Math.ceil(contextTokens / pageTokens);
   const stepTokens = between(random, 2, 40);
   const stepTiles = between(random, 1, 3);
+  const stepScores = between(random, 1, 8);
+  const runningSequences = between(random, 1, Math.min(stepTokens, 8));
   return {
     bounds: {
       ...defaultEngineBounds,
       stepTokens,
       stepTiles,
-      stepScores: between(random, 1, 8),
+      stepScores,
+      stepLogits: stepScores + runningSequences + between(random, 0, 12),
+      draftTokens: between(random, 1, 6),
       stepAttention: pick(random, [20, 200, 5000]),
-      runningSequences: between(random, 1, Math.min(stepTokens, 8)),
+      runningSequences,
       starvedSteps: between(random, 1, 6),
       overtakes: between(random, 1, 4),
       pageTokens,
@@ -65,6 +81,9 @@ function randomSetup(random: Random): Setup {
     cut: pick(random, [0, 0, 0.05]),
     pause: pick(random, [0, 0, 0.1]),
     failure: pick(random, [0, 0, 0, 0.03]),
+    speculation: pick(random, ["off", "lookup", "draft", "auto"] as const),
+    insight: pick(random, [0, 0.5, 0.9, 1]),
+    rowCost: pick(random, [0, 0.05, 0.5, 1]),
   };
 }
 
@@ -93,15 +112,13 @@ export class SchedulerSimulation {
       contextTokens,
       tokensPerTile: TOKENS_PER_TILE,
       endTokenIds: END_IDS,
+      speculation: setup.speculation,
+      allowed: ALLOWED,
     });
     this.#runner = new Runner({
       model: this.#model,
       kv: { format: "f32", pages, pageTokens: bounds.pageTokens },
-      allowed: allowedIds({
-        vocabularySize: VOCABULARY,
-        usableVocabulary: USABLE_VOCABULARY,
-        forbiddenIds: [IMAGE_ID],
-      }),
+      allowed: ALLOWED,
     });
   }
 
@@ -163,7 +180,9 @@ export class SchedulerSimulation {
   }
 
   async #step(): Promise<void> {
-    const plan = this.#scheduler.schedule();
+    const { bounds: { stepTokens: rows, stepTiles: tiles }, rowCost } = this.#setup;
+    const cost = { ms: (stepRows: number) => 1 + rowCost * stepRows };
+    const plan = this.#scheduler.schedule({ rows, tiles, cost }, this.#modelDrafts());
     if (plan.rowCount === 0) return this.#allowIdle();
     this.#checkPlan(plan);
     const willFail = this.#chance(this.#setup.failure);
@@ -184,6 +203,24 @@ export class SchedulerSimulation {
     }
   }
 
+  /** What a draft model might say: the right tokens, some of them spoilt. */
+  #modelDrafts(): Map<number, number[]> {
+    const { speculation, insight, bounds } = this.#setup;
+    const drafts = new Map<number, number[]>();
+    if (speculation !== "draft" && speculation !== "auto") return drafts;
+    for (const [state, checker] of this.#live) {
+      for (const { id, choice, generated } of state.live) {
+        const from = generated.length;
+        const right = checker.choices[choice]!.expected.ids.slice(from, from + bounds.draftTokens);
+        const ids = right.map((token) =>
+          this.#chance(insight) ? token : between(this.#random, 0, VOCABULARY - 1)
+        );
+        if (this.#chance(0.8)) drafts.set(id, ids);
+      }
+    }
+    return drafts;
+  }
+
   /** Only paused requests may leave the engine without work. */
   #allowIdle(): void {
     for (const state of this.#live.keys()) {
@@ -201,9 +238,28 @@ export class SchedulerSimulation {
     assert.equal(ids.size, plan.chunks.length, "one chunk per sequence");
     const scores = plan.logitRows.filter((row) => row.sampling.forcedId !== undefined);
     assert.ok(scores.length <= bounds.stepScores, "scores");
+    assert.ok(plan.logitRows.length <= bounds.stepLogits, "rows of logits");
+    this.#checkDrafts(plan);
     for (const { hash, slot } of plan.tiles) {
       assert.ok(![...this.#slots.values()].includes(hash), `${hash} is encoded while cached`);
       this.#slots.set(slot, hash);
+    }
+  }
+
+  /** Drafts take no row from a sequence that decodes, and respect the request's wish. */
+  #checkDrafts(plan: Plan): void {
+    const { speculation, bounds } = this.#setup;
+    const planned = new Map(plan.chunks.map((chunk) => [chunk.sequenceId, chunk]));
+    const drafted = plan.chunks.reduce((total, chunk) => total + chunk.draftCount, 0);
+    if (speculation === "off") assert.equal(drafted, 0);
+    for (const { paused, live, request } of this.#live.keys()) {
+      for (const { id, pages, generated, wanted, computed } of live) {
+        const draftCount = planned.get(id)?.draftCount ?? 0;
+        assert.ok(draftCount <= (request.speculates === false ? 0 : bounds.draftTokens));
+        const decodes = !paused && pages.length > 0 && generated.length > 0 &&
+          wanted - computed === 1;
+        if (decodes && drafted > 0) assert.ok(planned.has(id), "a draft took a row");
+      }
     }
   }
 

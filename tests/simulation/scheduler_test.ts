@@ -6,7 +6,14 @@ const only = Deno.env.get("SIMULATION_SEED");
 const count = Number(Deno.env.get("SIMULATION_COUNT") ?? 300);
 
 Deno.test("Scheduler gives every request the tokens it gets alone, under any load", async () => {
-  const totals = { preemptions: 0, prefixHitTokens: 0, visionCacheHits: 0, finished: 0 };
+  const totals = {
+    preemptions: 0,
+    prefixHitTokens: 0,
+    visionCacheHits: 0,
+    finished: 0,
+    draftsAccepted: 0,
+    draftsRejected: 0,
+  };
   const seeds = only === undefined ? Array.from({ length: count }, (_, i) => i) : [Number(only)];
   for (const seed of seeds) {
     try {

@@ -87,6 +87,7 @@ export function randomRequest(
     params: randomParams(random, 16),
     choices: random() < 0.7 ? 1 : between(random, 1, options.choicesMax),
     promptLogprobs: random() < 0.15,
+    ...(random() < 0.1 && { speculates: false }),
   };
 }
 
