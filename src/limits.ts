@@ -114,6 +114,32 @@ export const limits = {
   tokenizerCachePiecesMax: 32_768,
   /** Longest remembered piece, in UTF-16 units. */
   tokenizerCachePieceCharsMax: 32,
+  /** One cluster frame with its header; the peers agree on the smaller of their bounds. */
+  clusterFrameBytesMax: 16 * MIB,
+  /** Unconsumed data frames that a connection accepts, in bytes. */
+  clusterWindowBytes: 32 * MIB,
+  /** A frame that flows outside the window (ping, cancel, refusal, …), and one before the handshake. */
+  clusterControlBytesMax: 4096,
+  /** Written bytes beyond the peer's window that it has not read, before it counts as stuck. */
+  clusterBacklogBytesMax: 1 * MIB,
+  /** Wall time from an accepted socket to the end of the handshake. */
+  clusterHandshakeMs: 5000,
+  /** Sockets whose handshake is under way, and connections, of one listener. */
+  clusterHandshakesMax: 64,
+  clusterConnectionsMax: 256,
+  /** Time between two pings on a data socket. */
+  clusterHeartbeatMs: 200,
+  /** Silence on a data socket after which the peer counts as lost. */
+  clusterSilenceMs: 900,
+  /** Shortest cluster secret: it must not be guessable from a recorded handshake. */
+  clusterSecretBytesMin: 32,
+  /** Longest name or message in a cluster frame, in UTF-8 bytes. */
+  clusterTextBytesMax: 512,
+  /** Rows, and (row, expert) pairs, of one expert call. */
+  clusterCallRowsMax: 8192,
+  clusterCallPairsMax: 65_536,
+  /** Experts that one placement command names. */
+  clusterCommandExpertsMax: 16_384,
 } as const;
 
 assert(limits.topLogprobsMax <= limits.candidatesMax, "top_logprobs must fit the candidates");
@@ -123,3 +149,5 @@ assert(
   limits.stepScoresMax + limits.runningSequencesMax <= limits.stepLogitsMax,
   "logit rows of one step",
 );
+assert(2 * limits.clusterFrameBytesMax <= limits.clusterWindowBytes, "credits must not deadlock");
+assert(limits.clusterControlBytesMax <= limits.clusterBacklogBytesMax, "one control frame fits");
