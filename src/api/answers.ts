@@ -35,7 +35,11 @@ export function usageBody(usage: Usage) {
     completion_tokens: usage.completionTokens,
     total_tokens: usage.promptTokens + usage.completionTokens,
     prompt_tokens_details: { cached_tokens: usage.cachedTokens },
-    completion_tokens_details: { reasoning_tokens: usage.reasoningTokens },
+    completion_tokens_details: {
+      reasoning_tokens: usage.reasoningTokens,
+      accepted_prediction_tokens: usage.acceptedDrafts,
+      rejected_prediction_tokens: usage.rejectedDrafts,
+    },
   };
 }
 

@@ -51,6 +51,7 @@ export function readOptions(
     choices: body.n ?? 1,
     stops: typeof body.stop === "string" ? [body.stop] : body.stop ?? [],
     skipSpecialTokens: body.skip_special_tokens ?? true,
+    speculates: body.speculation ?? true,
   };
 }
 

@@ -75,6 +75,7 @@ const generationFields = {
   min_tokens: z.int().min(0).nullish(),
   ignore_eos: z.boolean().nullish().describe("Go on after the model's end token"),
   skip_special_tokens: z.boolean().nullish().describe("Default true"),
+  speculation: z.boolean().nullish().describe("false = no drafted tokens; the answer is the same"),
   n: count.max(limits.choicesMax).nullish(),
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),

@@ -25,6 +25,8 @@ export interface AnswerOptions {
   readonly choices: number;
   readonly stops: readonly string[];
   readonly skipSpecialTokens: boolean;
+  /** false: the engine drafts no tokens for this answer. Default true. */
+  readonly speculates?: boolean;
 }
 
 export interface AnswerRequest {
@@ -47,6 +49,9 @@ export interface Usage {
   readonly completionTokens: number;
   /** Of the completion: the thought and its tags. */
   readonly reasoningTokens: number;
+  /** Drafted tokens that became part of the completion, and those that did not. */
+  readonly acceptedDrafts: number;
+  readonly rejectedDrafts: number;
 }
 
 type PrefillEvent = Extract<EngineEvent, { type: "prefill" }>;
@@ -99,7 +104,7 @@ export function startAnswer(
   { model, signal }: { model: ServedModel; signal: AbortSignal },
 ): AsyncGenerator<AnswerEvent> {
   const { id, promptIds, tiles, options, promptLogprobs, field } = request;
-  const { choices } = options;
+  const { choices, speculates = true } = options;
   const maxTokens = resolveMaxTokens(
     { promptTokens: promptIds.length, maxTokens: options.maxTokens, field },
     model,
@@ -109,7 +114,7 @@ export function startAnswer(
   const leave = () => left.abort(new OperatingError("cancelled", "Request was cancelled"));
   const anySignal = AbortSignal.any([signal, left.signal]);
   const submit = (submission: GenerationRequest) =>
-    model.generator.submit(submission, { signal: anySignal });
+    model.generator.submit({ ...submission, speculates }, { signal: anySignal });
   const first = submit({ id, promptIds, tiles, params, choices, promptLogprobs });
   const events = new MergedEvents<Source, EngineEvent>(leave);
   const reader = new AnswerReader(request, { model, params, first });

@@ -48,6 +48,7 @@ export class AnswerReader {
   readonly #params: SamplingParams;
   readonly #choices: readonly ChoiceState[];
   #cachedTokens = 0;
+  #drafts = { accepted: 0, rejected: 0 };
 
   constructor(
     request: AnswerRequest,
@@ -96,6 +97,8 @@ export class AnswerReader {
         cachedTokens: this.#cachedTokens,
         completionTokens: sum((output) => output.tokenCount),
         reasoningTokens: sum((output) => output.reasoningTokenCount),
+        acceptedDrafts: this.#drafts.accepted,
+        rejectedDrafts: this.#drafts.rejected,
       },
     };
   }
@@ -106,6 +109,8 @@ export class AnswerReader {
   ): Generator<AnswerEvent> {
     const { output, ids, generation } = this.#choices[choice]!;
     ids.push(event.id);
+    this.#drafts.accepted += event.drafts?.accepted ?? 0;
+    this.#drafts.rejected += event.drafts?.rejected ?? 0;
     yield { type: "delta", choice, ...output.push(event) };
     if (output.matchedStop !== undefined) {
       generation.finishChoice(event.choice);

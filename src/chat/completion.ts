@@ -180,6 +180,8 @@ async function* sumUsage(
       cachedTokens: sum("cachedTokens"),
       completionTokens: sum("completionTokens"),
       reasoningTokens: sum("reasoningTokens"),
+      acceptedDrafts: sum("acceptedDrafts"),
+      rejectedDrafts: sum("rejectedDrafts"),
     },
   };
 }

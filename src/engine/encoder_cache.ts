@@ -13,6 +13,7 @@ export class EncoderCache {
   /** Slots that hold nothing; filled lazily, so an idle engine owns no memory for them. */
   readonly #free: number[] = [];
   #firstUnused = 0;
+  #evictions = 0;
 
   constructor(slots: number) {
     assert(slots >= 1, `${slots} slots for encoded tiles`);
@@ -21,6 +22,11 @@ export class EncoderCache {
 
   get size(): number {
     return this.#unpinned.size + this.#pinned.size;
+  }
+
+  /** Encoded tiles given up for others so far. */
+  get evictions(): number {
+    return this.#evictions;
   }
 
   get pinnedCount(): number {
@@ -83,6 +89,7 @@ export class EncoderCache {
     const [oldest] = this.#unpinned;
     if (oldest === undefined) return undefined;
     this.#unpinned.delete(oldest[0]);
+    this.#evictions += 1;
     return oldest[1];
   }
 }

@@ -22,6 +22,8 @@ import type { Plan, StepResult } from "./plan.ts";
 import type { EngineEvent, Generation, GenerationRequest, Generator } from "./request.ts";
 import { checkRequest, type RequestRules } from "./request_check.ts";
 import { encodedBytes, kvPageBytes, Runner } from "./runner.ts";
+import type { SpeculationMode } from "./speculation.ts";
+import { StepCost } from "./step_cost.ts";
 import { StepPacer } from "./step_pacer.ts";
 import { Scheduler, type SchedulerCounts, type SchedulerOutput } from "./scheduler.ts";
 import type { RequestState } from "./sequence.ts";
@@ -46,6 +48,8 @@ export interface EngineOptions {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly bounds?: Partial<EngineBounds>;
+  /** Which drafts are verified along with the next token; never changes a token. Default: auto. */
+  readonly speculation?: SpeculationMode;
   /** Checks the bookkeeping whenever the engine falls idle: for tests and debugging. */
   readonly checksIntegrity?: boolean;
 }
@@ -78,6 +82,7 @@ export class Engine implements Generator {
   readonly #clock: Clock;
   readonly #bounds: EngineBounds;
   readonly #pacer: StepPacer;
+  readonly #cost = new StepCost();
   readonly #rules: RequestRules;
   readonly #scheduler: Scheduler;
   readonly #runner: Runner;
@@ -122,6 +127,8 @@ export class Engine implements Generator {
     this.#bounds = bounds;
     this.#pacer = new StepPacer(bounds);
     this.#rules = { contextTokens, vocabularySize, tokensPerTile, pictureTokensMax, tileSize };
+    const { usableVocabulary, forbiddenIds } = options;
+    const allowed = allowedIds({ vocabularySize, usableVocabulary, forbiddenIds });
     this.#scheduler = new Scheduler({
       bounds,
       pages,
@@ -129,14 +136,18 @@ export class Engine implements Generator {
       contextTokens,
       tokensPerTile,
       endTokenIds,
+      allowed,
+      speculation: options.speculation ?? "auto",
     });
-    const { usableVocabulary, forbiddenIds } = options;
     this.#runner = new Runner({
       model,
       kv: { format: kv.format, pages, pageTokens },
-      allowed: allowedIds({ vocabularySize, usableVocabulary, forbiddenIds }),
+      allowed,
     });
-    this.#telemetry = new EngineTelemetry(options);
+    this.#telemetry = new EngineTelemetry({
+      ...options,
+      sizes: { pageBytes, tileBytes: encodedBytes(model, tokensPerTile) },
+    });
     this.#checksIntegrity = options.checksIntegrity ?? false;
     this.#sizes = { kvBytes: pages * pageBytes, visionCacheSlots: tileSlots };
     this.#yieldedMs = clock.nowMs();
@@ -200,6 +211,7 @@ export class Engine implements Generator {
     this.#draining = true;
     this.#failAll(new OperatingError("unavailable", "Cannot go on: the server is stopping"));
     await this.#loop;
+    this.#telemetry.summary(this.#scheduler.counts);
     this.#runner.close();
   }
 
@@ -261,9 +273,8 @@ export class Engine implements Generator {
   }
 
   #schedule(): Plan {
-    return this.#scheduler.schedule(
-      this.#pacer.allowance(this.#scheduler.counts.runningSequences),
-    );
+    const allowance = this.#pacer.allowance(this.#scheduler.counts.runningSequences);
+    return this.#scheduler.schedule({ ...allowance, cost: this.#cost });
   }
 
   async #step(plan: Plan): Promise<void> {
@@ -281,6 +292,8 @@ export class Engine implements Generator {
     for (const output of this.#scheduler.apply(plan, result)) this.#deliver(output);
     const ms = this.#clock.nowMs() - startMs;
     this.#pacer.observe({ rows: plan.rowCount, tiles: plan.tiles.length, ms });
+    const allDraw = plan.logitRows.length === plan.rowCount && plan.tiles.length === 0;
+    if (allDraw) this.#cost.observe(plan.rowCount, ms);
     this.#telemetry.step(plan, ms);
     this.#telemetry.counts(this.#scheduler.counts);
   }

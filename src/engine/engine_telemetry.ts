@@ -22,10 +22,18 @@ export class EngineTelemetry {
   readonly #clock: Clock;
   readonly #metrics: Metrics;
   readonly #log: Logger;
-  #counted = { preemptions: 0, prefixHitTokens: 0, visionCacheHits: 0, visionCacheMisses: 0 };
+  /** Bytes of a KV page and of an encoded tile. */
+  readonly #sizes: { readonly pageBytes: number; readonly tileBytes: number };
+  #counted: SchedulerCounts | undefined;
   #meanRequestSeconds = 1;
 
-  constructor(args: { clock: Clock; metrics: Metrics; log: Logger }) {
+  constructor(args: {
+    clock: Clock;
+    metrics: Metrics;
+    log: Logger;
+    sizes: { readonly pageBytes: number; readonly tileBytes: number };
+  }) {
+    this.#sizes = args.sizes;
     this.#clock = args.clock;
     this.#metrics = args.metrics;
     this.#log = args.log;
@@ -98,15 +106,42 @@ export class EngineTelemetry {
     metrics.set("flotilla_kv_pages", free, { state: "free" });
     metrics.set("flotilla_kv_pages", cached, { state: "cached" });
     metrics.set("flotilla_kv_pages", kvPagesTotal - free - cached, { state: "used" });
+    metrics.set("flotilla_cache_bytes", cached * this.#sizes.pageBytes, { cache: "prefix" });
+    const tileBytes = counts.visionCacheTiles * this.#sizes.tileBytes;
+    metrics.set("flotilla_cache_bytes", tileBytes, { cache: "vision" });
     const last = this.#counted;
-    const { preemptions, prefixHitTokens, visionCacheHits, visionCacheMisses } = counts;
-    this.#counted = { preemptions, prefixHitTokens, visionCacheHits, visionCacheMisses };
-    metrics.count("flotilla_preemptions_total", preemptions - last.preemptions);
-    metrics.count("flotilla_prefix_hit_tokens_total", prefixHitTokens - last.prefixHitTokens);
-    const hits = visionCacheHits - last.visionCacheHits;
-    metrics.count("flotilla_vision_cache_total", hits, { outcome: "hit" });
-    const misses = visionCacheMisses - last.visionCacheMisses;
-    metrics.count("flotilla_vision_cache_total", misses, { outcome: "miss" });
+    this.#counted = counts;
+    const grown = (name: CounterName) => counts[name] - (last?.[name] ?? 0);
+    metrics.count("flotilla_preemptions_total", grown("preemptions"));
+    metrics.count("flotilla_prefix_hit_tokens_total", grown("prefixHitTokens"));
+    metrics.count("flotilla_vision_cache_total", grown("visionCacheHits"), { outcome: "hit" });
+    metrics.count("flotilla_vision_cache_total", grown("visionCacheMisses"), { outcome: "miss" });
+    const prefix = { cache: "prefix" };
+    metrics.count("flotilla_cache_evictions_total", grown("prefixEvictions"), prefix);
+    const vision = { cache: "vision" };
+    metrics.count("flotilla_cache_evictions_total", grown("visionEvictions"), vision);
+    metrics.count("flotilla_draft_tokens_total", grown("draftsAccepted"), { outcome: "accepted" });
+    metrics.count("flotilla_draft_tokens_total", grown("draftsRejected"), { outcome: "rejected" });
+    for (const [name, value] of Object.entries(ratiosOf(counts))) {
+      if (name === "drafts") metrics.set("flotilla_draft_acceptance_ratio", value);
+      else metrics.set("flotilla_cache_hit_ratio", value, { cache: name });
+    }
+  }
+
+  /** One line on what the caches and speculation saved, when the engine closes. */
+  summary(counts: SchedulerCounts): void {
+    const { prefix, vision, drafts } = ratiosOf(counts);
+    this.#log.info("engine closed", {
+      promptTokens: counts.promptTokens,
+      prefixSavedTokens: counts.prefixHitTokens,
+      prefixHitRatio: rounded(prefix),
+      prefixEvictedPages: counts.prefixEvictions,
+      visionSavedTiles: counts.visionCacheHits,
+      visionHitRatio: rounded(vision),
+      visionEvictedTiles: counts.visionEvictions,
+      draftsAccepted: counts.draftsAccepted,
+      draftAcceptance: rounded(drafts),
+    });
   }
 
   /** Seconds until a refused request has a chance: the time the queue takes to drain a place. */
@@ -115,4 +150,28 @@ export class EngineTelemetry {
     const seconds = this.#meanRequestSeconds * (counts.waitingRequests + 1) / lanes;
     return Math.min(RETRY_SECONDS_MAX, Math.max(1, Math.ceil(seconds)));
   }
+}
+
+type CounterName =
+  | "preemptions"
+  | "prefixHitTokens"
+  | "visionCacheHits"
+  | "visionCacheMisses"
+  | "prefixEvictions"
+  | "visionEvictions"
+  | "draftsAccepted"
+  | "draftsRejected";
+
+/** Shares since the engine started; 0 before anything was counted. */
+function ratiosOf(counts: SchedulerCounts) {
+  const share = (part: number, rest: number) => part === 0 ? 0 : part / (part + rest);
+  return {
+    prefix: share(counts.prefixHitTokens, counts.promptTokens - counts.prefixHitTokens),
+    vision: share(counts.visionCacheHits, counts.visionCacheMisses),
+    drafts: share(counts.draftsAccepted, counts.draftsRejected),
+  };
+}
+
+function rounded(ratio: number): number {
+  return Math.round(ratio * 1000) / 1000;
 }

@@ -23,6 +23,7 @@ export class PrefixCache {
   readonly #byPage = new Map<number, CachedPage>();
   /** Cached pages that no sequence uses, least recently used first. */
   readonly #unused = new Set<CachedPage>();
+  #evictions = 0;
 
   constructor(pages: KvPages) {
     this.#pages = pages;
@@ -31,6 +32,11 @@ export class PrefixCache {
   /** Pages a sequence could get now. */
   get availableCount(): number {
     return this.#pages.freeCount + this.#unused.size;
+  }
+
+  /** Cached pages given up so far. */
+  get evictions(): number {
+    return this.#evictions;
   }
 
   get cachedCount(): number {
@@ -136,6 +142,7 @@ export class PrefixCache {
     assert(oldest.children.size === 0, "the least recently used page has pages below it");
     this.#unused.delete(oldest);
     this.#byPage.delete(oldest.page);
+    this.#evictions += 1;
     (oldest.parent ? oldest.parent.children : this.#roots).delete(oldest.key);
     const left = this.#pages.release(oldest.page);
     assert(left === 0, `evicted page ${oldest.page} has ${left} references`);

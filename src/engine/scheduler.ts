@@ -39,10 +39,15 @@ export interface SchedulerCounts {
   /** Kept by the prefix cache alone. */
   readonly kvPagesCached: number;
   readonly preemptions: number;
+  /** Prompt tokens whose computing has begun, and those of them that were cached. */
+  readonly promptTokens: number;
   readonly prefixHitTokens: number;
+  /** Cached pages given up for others. */
+  readonly prefixEvictions: number;
   readonly visionCacheTiles: number;
   readonly visionCacheHits: number;
   readonly visionCacheMisses: number;
+  readonly visionEvictions: number;
   readonly draftsAccepted: number;
   readonly draftsRejected: number;
 }
@@ -61,6 +66,7 @@ export class Scheduler {
   readonly #sequences = new Map<number, Sequence>();
   #arrivals = 0;
   #nextSequenceId = 0;
+  #promptTokens = 0;
   #prefixHitTokens = 0;
   #inFlight: Plan | undefined;
 
@@ -114,10 +120,13 @@ export class Scheduler {
       kvPagesFree: this.#pages.freeCount,
       kvPagesCached: cache.unusedCount,
       preemptions,
+      promptTokens: this.#promptTokens,
       prefixHitTokens: this.#prefixHitTokens,
+      prefixEvictions: cache.evictions,
       visionCacheTiles: encoder.size,
       visionCacheHits: hits,
       visionCacheMisses: misses,
+      visionEvictions: encoder.evictions,
       ...this.#speculation.counts,
     };
   }
@@ -301,6 +310,7 @@ export class Scheduler {
     const computed = Math.min(sequence.computed, total);
     if (state.reportedTokens < 0) {
       state.cachedTokens = sequence.cachedTokens;
+      this.#promptTokens += total;
       this.#prefixHitTokens += sequence.cachedTokens;
     }
     if (computed > state.reportedTokens) {

@@ -58,6 +58,30 @@ export const metricSpecs = {
     help: "Tiles wanted by a prompt, by outcome: hit or miss (encoded).",
     labels: ["outcome"],
   },
+  flotilla_cache_hit_ratio: {
+    type: "gauge",
+    help: "Share of prompt tokens (prefix) or tiles (vision) that were not computed, since start.",
+    labels: ["cache"],
+  },
+  flotilla_cache_bytes: {
+    type: "gauge",
+    help: "Bytes kept for later: KV pages of no running sequence (prefix), encoded tiles (vision).",
+    labels: ["cache"],
+  },
+  flotilla_cache_evictions_total: {
+    type: "counter",
+    help: "KV pages (prefix) or tiles (vision) given up for others.",
+    labels: ["cache"],
+  },
+  flotilla_draft_tokens_total: {
+    type: "counter",
+    help: "Drafted tokens by outcome: accepted (equal to the draw) or rejected.",
+    labels: ["outcome"],
+  },
+  flotilla_draft_acceptance_ratio: {
+    type: "gauge",
+    help: "Accepted share of the drafted tokens, since start.",
+  },
   flotilla_preemptions_total: {
     type: "counter",
     help: "Sequences that gave their pages to an older one and are computed again later.",
