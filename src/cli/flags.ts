@@ -103,6 +103,12 @@ const flagTable: readonly FlagRow[] = [
     help: "KV cache size in MiB; default: 16 full contexts, at most 512",
   },
   {
+    name: "speculation",
+    commands: running,
+    ...oneOf("off", "lookup", "auto"),
+    help: "Draft tokens by copying from prompt and answer; auto: while it pays (auto)",
+  },
+  {
     name: "api-key-file",
     commands: ["serve"],
     value: "FILE",

@@ -11,6 +11,7 @@ import { workerCodec } from "@/media/codec.ts";
 import { MediaLoader } from "@/media/media_source.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
+import { engineFlags } from "./engine_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { openServing, type Serving, type ServingOptions } from "./serving.ts";
 import { type Handler, nanoFolder, siteHandler } from "./site.ts";
@@ -49,6 +50,7 @@ export function servingOptions(
       ...(variant !== undefined && { variant }),
     },
     quantisation: flags.string("quant") === "q8" ? "q8" : "none",
+    ...engineFlags(flags),
     synthetic: flags.on("synthetic"),
     contextTokens: flags.number("context"),
     kvFormat: flags.string("kv") as KvFormat | undefined,

@@ -7,6 +7,7 @@ import { readGrammar } from "@/chat/template.ts";
 import { systemClock } from "@/clock.ts";
 import { Engine } from "@/engine/engine.ts";
 import type { EngineBounds } from "@/engine/bounds.ts";
+import type { SpeculationMode } from "@/engine/speculation.ts";
 import type { Backend, KvFormat } from "@/kernels/backend.ts";
 import { type BackendOptions, openBackend } from "@/kernels/open.ts";
 import { limits } from "@/limits.ts";
@@ -43,6 +44,8 @@ export interface ServingOptions {
   /** Pictures at their own size with interpolated positions instead of tiles. */
   readonly anyRes?: boolean;
   readonly bounds?: Partial<EngineBounds>;
+  /** Where drafted tokens come from; default: auto. */
+  readonly speculation?: SpeculationMode;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly onProgress?: LoadProgress;
@@ -100,6 +103,7 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     log: log.with({ model: options.id }),
     metrics,
     ...(options.bounds && { bounds: options.bounds }),
+    ...(options.speculation && { speculation: options.speculation }),
   });
   const numericClass = [backend.description.numericClass, quantisation, `kv-${kvFormat}`].join("/");
   const served: ServedModel = {
