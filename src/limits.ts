@@ -114,6 +114,44 @@ export const limits = {
   tokenizerCachePiecesMax: 32_768,
   /** Longest remembered piece, in UTF-16 units. */
   tokenizerCachePieceCharsMax: 32,
+  /** Nodes of one cluster, and (layer, expert) pairs that they share out. */
+  clusterNodesMax: 256,
+  expertSlotsMax: 1 << 16,
+  /** Age of a lease's last renewal at which its holder is gone, and how often it is renewed. */
+  leaseTtlMs: 3000,
+  leaseRenewMs: 1000,
+  /** Silence on a shard's connection after which it gets no new calls; heartbeats between. */
+  nodeSilenceMs: 800,
+  nodeHeartbeatMs: 200,
+  /** Half-life of the load that a placement is planned for. */
+  expertLoadHalfLifeMs: 60_000,
+  /** Time between two plans that only improve the balance; experts that one of them copies. */
+  planIntervalMs: 10_000,
+  planCopiesMax: 64,
+  /** Time that members must stay the same before a plan is made for them. */
+  planSettleMs: 500,
+  /** Time without one more loaded expert after which a plan is given up. */
+  planStallMs: 30_000,
+  /** Wait for the answer to a published plan before it is read back. */
+  planPublishMs: 2000,
+  /** Time for which experts that left the plan are still served. */
+  planGraceMs: 2000,
+  /** One layer's call: its end, the silence that counts as failure, the wait for any owner. */
+  layerCallMs: 10_000,
+  layerAttemptMs: 400,
+  expertOwnerWaitMs: 1000,
+  layerRetryMs: 10,
+  layerAttemptsMax: 256,
+  /** Calls to a node before its 95th percentile counts; kept samples per node and call size. */
+  latencySamplesMin: 16,
+  latencySamplesMax: 64,
+  /** Hedged rows as a share of all rows, and how many may be saved up. */
+  hedgedRowsShare: 0.05,
+  hedgedRowsSaved: 2048,
+  /** Failures in a row that open a node's circuit, and how long it stays open (doubling). */
+  circuitFailuresMax: 3,
+  circuitOpenMs: 250,
+  circuitOpenMsMax: 8000,
   /** One cluster frame with its header; the peers agree on the smaller of their bounds. */
   clusterFrameBytesMax: 16 * MIB,
   /** Unconsumed data frames that a connection accepts, in bytes. */
@@ -151,3 +189,6 @@ assert(
 );
 assert(2 * limits.clusterFrameBytesMax <= limits.clusterWindowBytes, "credits must not deadlock");
 assert(limits.clusterControlBytesMax <= limits.clusterBacklogBytesMax, "one control frame fits");
+assert(limits.leaseTtlMs >= 2 * limits.leaseRenewMs, "a lease survives one lost renewal");
+assert(limits.nodeSilenceMs >= 2 * limits.nodeHeartbeatMs, "silence outlasts one lost heartbeat");
+assert(limits.layerAttemptMs < limits.layerCallMs, "a call can be retried");
