@@ -76,8 +76,12 @@ export const limits = {
   /** Most experts that one row chooses, sorted on a kernel's stack. */
   expertChoicesMax: 64,
   kernelThreadsMax: 64,
-  /** Pages of 64 KiB of one kernel memory: all that 32-bit addresses reach. */
+  /** Pages of 64 KiB of one kernel memory: all that 32-bit addresses reach … */
   kernelMemoryPagesMax: 65_536,
+  /** … and the most that V8 gives a memory with 64-bit addresses: 16 GiB. */
+  kernelMemory64PagesMax: 262_144,
+  /** Estimated need up to which 32-bit addresses are used: the estimate may fall short. */
+  narrowMemoryBytesMax: 3584 * MIB,
   /** File bytes on their way into a packed matrix. */
   packStagingBytesMax: 32 * MIB,
   /** Patches of one picture kept whole: 1792 x 1792 at patch size 14. */

@@ -15,6 +15,7 @@ import type {
 import type { Ops } from "../ops.ts";
 import { CONTROL_BYTES } from "./control.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
+import { type Variant, WIDE_VARIANT } from "./features.ts";
 import { checkTable, instantiateKernels } from "./instance.ts";
 import {
   fileTypeNumber,
@@ -25,24 +26,26 @@ import {
   storageOf,
 } from "./layout.ts";
 import { Machine } from "./machine.ts";
-import { Arena, LinearMemory } from "./memory.ts";
+import { Arena, LinearMemory, narrowMemory, PAGE_BYTES, wideMemory } from "./memory.ts";
 import { recordingOps } from "./ops.ts";
 import { ThreadTeam } from "./team.ts";
-import { chooseVariant, loadModule, type ModuleBytes } from "./variant.ts";
+import { chooseVariant, loadModule, type VariantOptions } from "./variant.ts";
 
-export interface WasmBackendOptions {
+/**
+ * By default the best variant that the machine has, of 64-bit addresses only if `memoryBytes` asks
+ * for them. With `modules`, for programs that cannot read files, no others are used.
+ */
+export interface WasmBackendOptions extends VariantOptions {
   /** Size of the thread team; by default one per logical core. */
   readonly threads?: number;
-  /** By default the best that the machine has. */
-  readonly variant?: "relaxed-threads" | "simd-threads" | "simd";
   /** Folder that holds `compute-<variant>/compute_bg.wasm`. */
   readonly kernelsFolder?: URL;
-  /** Modules by variant for programs that cannot read files; no others are used then. */
-  readonly modules?: ModuleBytes;
 }
 
 /** Pages that a module may need before its own heap grows. */
 const INITIAL_PAGES = 64;
+/** Wide memories may grow beyond the estimated need by this factor. */
+const NEED_MARGIN = 1.5;
 /** Part of the numeric class: raised when kernels change their arithmetic. */
 const ARITHMETIC_VERSION = 1;
 
@@ -50,6 +53,7 @@ const variantNames = {
   "relaxed-threads": "relaxed-simd+threads",
   "simd-threads": "simd128+threads",
   simd: "simd128",
+  [WIDE_VARIANT]: "relaxed-simd+threads+memory64",
 } as const;
 
 /**
@@ -61,8 +65,9 @@ export async function openWasmBackend(options: WasmBackendOptions = {}): Promise
   const module = await loadModule(variant, options);
   const { arena, executor } = variant === "simd"
     ? startInline(module)
-    : await startTeam(module, teamSize(options.threads));
-  const family = variant === "relaxed-threads" ? "relaxed-simd" : "simd128";
+    : await startTeam(module, teamMemory(variant, options.memoryBytes), teamSize(options.threads));
+  // No result depends on the address width.
+  const family = variant.startsWith("relaxed") ? "relaxed-simd" : "simd128";
   return new WasmBackend(new Machine(arena, executor), {
     variant: variantNames[variant],
     reason,
@@ -94,17 +99,32 @@ function startInline(module: WebAssembly.Module): { arena: Arena; executor: Exec
   return { arena, executor: new InlineExecutor(kernels, memory, control) };
 }
 
+/** Narrow memories may grow to all that they can address, wide ones to the need with room. */
+function teamMemory(variant: Variant, memoryBytes: number | undefined): LinearMemory {
+  const isWide = variant === WIDE_VARIANT;
+  let maximumPages: number = limits.kernelMemoryPagesMax;
+  if (isWide) {
+    const needed = Math.ceil((memoryBytes ?? Infinity) * NEED_MARGIN / PAGE_BYTES);
+    maximumPages = Math.min(limits.kernelMemory64PagesMax, Math.max(maximumPages, needed));
+  }
+  const size = { initialPages: INITIAL_PAGES, maximumPages };
+  try {
+    const memory = isWide ? wideMemory(size) : narrowMemory(size);
+    return new LinearMemory(memory, { isWide, maximumPages });
+  } catch (cause) {
+    // Nothing but addresses is taken here, of which a process may be granted too few.
+    if (!(cause instanceof RangeError)) throw cause;
+    const mib = Math.round(maximumPages * PAGE_BYTES / 2 ** 20);
+    const message = `Cannot reserve ${mib} MiB of addresses for the kernels`;
+    throw new OperatingError("unavailable", message, { cause });
+  }
+}
+
 async function startTeam(
   module: WebAssembly.Module,
+  memory: LinearMemory,
   threads: number,
 ): Promise<{ arena: Arena; executor: Executor }> {
-  const memory = new LinearMemory(
-    new WebAssembly.Memory({
-      initial: INITIAL_PAGES,
-      maximum: limits.kernelMemoryPagesMax,
-      shared: true,
-    }),
-  );
   const arena = new Arena(memory);
   const control = arena.allocate(CONTROL_BYTES);
   return { arena, executor: await ThreadTeam.start({ module, memory, control, threads }) };

@@ -1,7 +1,14 @@
 /** What this runtime can run: tiny modules that validate only with a feature, and the globals. */
+import { wideMemory } from "./memory.ts";
 
-/** The committed artefacts, best first. */
-export const variants = ["relaxed-threads", "simd-threads", "simd"] as const;
+/** The committed artefacts with 32-bit addresses (up to 4 GiB), best first. */
+export const narrowVariants = ["relaxed-threads", "simd-threads", "simd"] as const;
+
+/** The one with 64-bit addresses: the same kernels and the same results as its namesake. */
+export const WIDE_VARIANT = "relaxed-threads-64";
+
+/** All committed artefacts. */
+export const variants = [...narrowVariants, WIDE_VARIANT] as const;
 
 export type Variant = (typeof variants)[number];
 
@@ -12,6 +19,8 @@ export interface Features {
   readonly threads: boolean;
   /** Why there are no threads, when there are none. */
   readonly threadsReason: string;
+  /** Memories with 64-bit addresses, shared ones too. */
+  readonly memory64: boolean;
 }
 
 const header = [0, 97, 115, 109, 1, 0, 0, 0];
@@ -33,6 +42,12 @@ const threadsModule = [
   ...[26, 11],
 ];
 
+/** i32.load from a shared memory at a 64-bit address. */
+const memory64Module = [
+  ...header,
+  ...[1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 5, 4, 1, 7, 1, 1, 10, 10, 1, 8, 0, 66, 0, 40, 2, 0, 26, 11],
+];
+
 const validates = (bytes: readonly number[]) => WebAssembly.validate(new Uint8Array(bytes));
 
 /** Probes the runtime. */
@@ -43,7 +58,20 @@ export function probeFeatures(): Features {
     relaxedSimd: validates(relaxedModule),
     threads: threadsReason === "",
     threadsReason,
+    memory64: threadsReason === "" && hasMemory64(),
   };
+}
+
+/** Modules and the JavaScript interface came at different times: older engines call it `index`. */
+function hasMemory64(): boolean {
+  if (!validates(memory64Module)) return false;
+  try {
+    wideMemory({ initialPages: 0, maximumPages: 1 });
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError) return false;
+    throw error;
+  }
 }
 
 function missingForThreads(): string {
@@ -61,6 +89,7 @@ function missingForThreads(): string {
 export function obstacle(variant: Variant, features: Features): string {
   if (!features.simd) return "SIMD is missing";
   if (variant !== "simd" && !features.threads) return features.threadsReason;
-  if (variant === "relaxed-threads" && !features.relaxedSimd) return "relaxed SIMD is missing";
+  if (variant.startsWith("relaxed") && !features.relaxedSimd) return "relaxed SIMD is missing";
+  if (variant === WIDE_VARIANT && !features.memory64) return "64-bit memory is missing";
   return "";
 }

@@ -1,16 +1,26 @@
 import assert from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import { seededRandom } from "@/random.ts";
-import { Arena, LinearMemory } from "./memory.ts";
+import { Arena, LinearMemory, narrowMemory, wideMemory } from "./memory.ts";
 
-function newArena(maximum = 1024, shared = false): Arena {
-  return new Arena(new LinearMemory(new WebAssembly.Memory({ initial: 1, maximum, shared })));
+type Kind = "unshared" | "narrow" | "wide";
+const kinds: readonly Kind[] = ["unshared", "narrow", "wide"];
+
+function newArena(maximumPages = 1024, kind: Kind = "unshared"): Arena {
+  const size = { initialPages: 1, maximumPages };
+  const memory = kind === "wide"
+    ? wideMemory(size)
+    : kind === "narrow"
+    ? narrowMemory(size)
+    : new WebAssembly.Memory({ initial: 1, maximum: maximumPages });
+  return new Arena(new LinearMemory(memory, { isWide: kind === "wide", maximumPages }));
 }
 
 Deno.test("Arena hands out aligned zero ranges that never overlap, whatever the order", () => {
-  for (let seed = 1; seed <= 3; seed++) {
+  for (const [index, kind] of kinds.entries()) {
+    const seed = index + 1;
     const random = seededRandom(seed);
-    const arena = newArena();
+    const arena = newArena(1024, kind);
     const live: { address: number; size: number; mark: number }[] = [];
     for (let step = 0; step < 200; step++) {
       if (random() < 0.45 && live.length > 0) {
@@ -45,13 +55,16 @@ Deno.test("Arena joins neighbouring free ranges", () => {
 });
 
 Deno.test("Arena refuses with the size when the memory is at its bound, and stays usable", () => {
-  for (const shared of [false, true]) {
-    const arena = newArena(64, shared);
+  for (const kind of kinds) {
+    const arena = newArena(64, kind);
     const first = arena.allocate(2 ** 20);
     assert.throws(() => arena.allocate(4 * 2 ** 20), (error) => {
       assert.ok(error instanceof OperatingError);
       assert.equal(error.code, "unavailable");
-      assert.match(error.message, /^Cannot allocate 4194304 bytes: kernel memory of \d+ MiB/);
+      assert.match(
+        error.message,
+        /^Cannot allocate 4194304 bytes: kernel memory of \d+ MiB cannot grow further \(1 MiB in use, bound 4 MiB\)$/,
+      );
       return true;
     });
     arena.allocate(2 ** 20);
@@ -76,4 +89,20 @@ Deno.test("LinearMemory shows what was written before the memory grew", () => {
   assert.equal(memory.words[7], 42);
   assert.equal(memory.bytes.length, 2 * 65536);
   assert.equal(memory.floats.length, memory.integers.length);
+});
+
+Deno.test("Arena hands out and reads back addresses beyond 32 bits", () => {
+  const arena = newArena(5 * 16_384, "wide");
+  // Pages that nobody touches take no room.
+  const low = arena.allocate(4.5 * 2 ** 30, { fill: false });
+  const high = arena.allocate(256);
+  assert.ok(high > 2 ** 32 && high >= low + 4.5 * 2 ** 30);
+  arena.memory.words[high / 4] = 0x01020304;
+  arena.memory.floats[high / 4 + 1] = 1.5;
+  assert.deepEqual([...arena.memory.bytes.subarray(high, high + 4)], [4, 3, 2, 1]);
+  assert.equal(arena.memory.floats[high / 4 + 1], 1.5);
+  assert.equal(arena.memory.words[(high % 2 ** 32) / 4], 0, "nothing lands 4 GiB lower");
+  arena.free(high, 256);
+  assert.equal(arena.allocate(256), high);
+  assert.equal(arena.memory.words[high / 4], 0, "zero again");
 });

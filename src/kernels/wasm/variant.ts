@@ -1,19 +1,27 @@
 /** Which artefact runs, why, and where its module comes from. */
 import { OperatingError } from "@/errors.ts";
-import { obstacle, probeFeatures, type Variant, variants } from "./features.ts";
+import { limits } from "@/limits.ts";
+import { PAGE_BYTES } from "./memory.ts";
+import { narrowVariants, obstacle, probeFeatures, type Variant, WIDE_VARIANT } from "./features.ts";
 
 /** Modules, or their bytes, by variant. */
 export type ModuleBytes = Readonly<Partial<Record<Variant, BufferSource | WebAssembly.Module>>>;
 
 const defaultFolder = new URL("../../../wasm/", import.meta.url);
 
+export interface VariantOptions {
+  readonly variant?: Variant;
+  readonly modules?: ModuleBytes;
+  /** Estimate of all memory that will be needed; decides the address width. */
+  readonly memoryBytes?: number;
+}
+
 /**
- * The requested variant, or the best that the machine and the given modules allow. Throws
- * OperatingError("unavailable") when there is none.
+ * The requested variant, or the best that the machine, the given modules and the memory need allow.
+ * 64-bit addresses are only taken when 32 bits may not reach. Throws OperatingError("unavailable")
+ * when there is none.
  */
-export function chooseVariant(
-  options: { variant?: Variant; modules?: ModuleBytes },
-): { variant: Variant; reason: string } {
+export function chooseVariant(options: VariantOptions): { variant: Variant; reason: string } {
   const features = probeFeatures();
   const blocked = (variant: Variant) =>
     options.modules && !options.modules[variant]
@@ -27,8 +35,21 @@ export function chooseVariant(
       `Cannot use the kernel variant ${options.variant}: ${problem}`,
     );
   }
+  const { memoryBytes = 0 } = options;
   const passed: string[] = [];
-  for (const variant of variants) {
+  if (memoryBytes > limits.narrowMemoryBytesMax) {
+    const problem = blocked(WIDE_VARIANT);
+    const need = `the model needs about ${gib(memoryBytes)} GiB`;
+    if (problem === "") return { variant: WIDE_VARIANT, reason: need };
+    if (memoryBytes > limits.kernelMemoryPagesMax * PAGE_BYTES) {
+      throw new OperatingError(
+        "unavailable",
+        `Cannot run the kernels: ${need}, 32-bit memory ends at 4 GiB, and ${problem}`,
+      );
+    }
+    passed.push(`not ${WIDE_VARIANT}: ${problem}`);
+  }
+  for (const variant of narrowVariants) {
     const problem = blocked(variant);
     if (problem === "") {
       const reason = passed.length === 0 ? "the machine has all features" : passed.join("; ");
@@ -38,6 +59,8 @@ export function chooseVariant(
   }
   throw new OperatingError("unavailable", `Cannot run WASM kernels: ${passed.join("; ")}`);
 }
+
+const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
 
 /** Compiles a variant's module. */
 export async function loadModule(

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import { openWasmBackend } from "./backend.ts";
-import { variants } from "./features.ts";
+import { variants, WIDE_VARIANT } from "./features.ts";
+import { narrowMemory, wideMemory } from "./memory.ts";
 import { chooseVariant, loadModule } from "./variant.ts";
 
 const unavailable = (pattern: RegExp) => (error: unknown) => {
@@ -25,6 +26,24 @@ Deno.test("chooseVariant() takes the best and says why a better one is passed ov
   );
 });
 
+Deno.test("chooseVariant() takes 64-bit addresses only when 32 bits may not reach", () => {
+  const GIB = 2 ** 30;
+  assert.equal(chooseVariant({ memoryBytes: 3.5 * GIB }).variant, "relaxed-threads");
+  assert.deepEqual(chooseVariant({ memoryBytes: 5.25 * GIB }), {
+    variant: "relaxed-threads-64",
+    reason: "the model needs about 5.3 GiB",
+  });
+  assert.equal(chooseVariant({ variant: "simd", memoryBytes: 5 * GIB }).variant, "simd");
+  const modules = { "relaxed-threads": new Uint8Array() };
+  const close = chooseVariant({ modules, memoryBytes: 3.75 * GIB });
+  assert.equal(close.variant, "relaxed-threads");
+  assert.match(close.reason, /^not relaxed-threads-64: its module is not part/);
+  assert.throws(
+    () => chooseVariant({ modules, memoryBytes: 4.5 * GIB }),
+    unavailable(/about 4\.5 GiB, 32-bit memory ends at 4 GiB, and its module is not part/),
+  );
+});
+
 Deno.test("chooseVariant() refuses a requested variant that cannot run", () => {
   assert.throws(
     () => chooseVariant({ variant: "simd-threads", modules: { simd: new Uint8Array() } }),
@@ -40,18 +59,21 @@ Deno.test("loadModule() reports a missing and a broken module", async () => {
   await assert.rejects(loadModule("simd", { modules }), unavailable(/^Cannot load .* simd$/));
 });
 
-Deno.test("openWasmBackend() runs each of the three variants on this machine", async () => {
+Deno.test("openWasmBackend() runs each variant on this machine", async () => {
   for (const variant of variants) {
     const backend = await openWasmBackend({ variant, threads: 2 });
     const left = backend.allocate("f32", [5]);
     backend.write(left, new Float32Array([1, 2, 3, 4, 5]));
     backend.ops.add({ left, right: left, out: left });
     assert.deepEqual([...await backend.read(left)], [2, 4, 6, 8, 10]);
-    const relaxed = variant === "relaxed-threads";
+    const relaxed = variant.startsWith("relaxed");
+    const wide = variant.endsWith("-64");
     const threaded = variant !== "simd";
     assert.equal(
       backend.description.variant,
-      `${relaxed ? "relaxed-simd" : "simd128"}${threaded ? "+threads" : ""}`,
+      `${relaxed ? "relaxed-simd" : "simd128"}${threaded ? "+threads" : ""}${
+        wide ? "+memory64" : ""
+      }`,
     );
     assert.equal(backend.description.threads, threaded ? 2 : 1);
     assert.match(backend.description.numericClass, relaxed ? /relaxed-simd/ : /simd128\/1$/);
@@ -81,6 +103,7 @@ Deno.test("openWasmBackend() computes from bytes alone when there is no worker",
 
 Deno.test("the wasm-pack glue of every variant starts and shows the same record table", async () => {
   const hashes = new Set<number>();
+  const size = { initialPages: 64, maximumPages: 65536 };
   for (const variant of variants) {
     const folder = new URL(`../../../wasm/compute-${variant}/`, import.meta.url);
     const glue = await import(new URL("compute.js", folder).href);
@@ -88,7 +111,7 @@ Deno.test("the wasm-pack glue of every variant starts and shows the same record 
     glue.initSync(
       variant === "simd" ? { module } : {
         module,
-        memory: new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true }),
+        memory: variant === WIDE_VARIANT ? wideMemory(size) : narrowMemory(size),
         thread_stack_size: 65536,
       },
     );
