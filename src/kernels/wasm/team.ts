@@ -11,6 +11,8 @@ import type { ThreadMessage, ThreadStart } from "./worker.ts";
 
 /** Loads at a barrier before a thread sleeps: long enough that threads on free cores never do. */
 const BARRIER_SPINS = 20_000;
+/** The same when threads share cores: who spins there takes the time of those it waits for. */
+const SHARED_CORE_SPINS = 200;
 
 interface Thread {
   readonly worker: Worker;
@@ -56,7 +58,8 @@ export class ThreadTeam implements Executor {
   ): Promise<ThreadTeam> {
     const { module, memory, control, threads: count } = options;
     assert(count >= 1, `a team of ${count} threads`);
-    memory.words[control / 4 + controlWord.spins] = BARRIER_SPINS;
+    const spins = count > navigator.hardwareConcurrency ? SHARED_CORE_SPINS : BARRIER_SPINS;
+    memory.words[control / 4 + controlWord.spins] = spins;
     const failure = Promise.withResolvers<never>();
     // The failure is reported by `run`; without a run in progress nobody listens.
     failure.promise.catch(() => {});
