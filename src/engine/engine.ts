@@ -16,15 +16,16 @@ import { allowedIds } from "@/sampling/token_mask.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
 import { checkBounds, defaultEngineBounds, type EngineBounds } from "./bounds.ts";
+import { DraftModel } from "./draft_model.ts";
 import { EngineTelemetry, type RequestOutcome, type RequestTimes } from "./engine_telemetry.ts";
 import { GenerationStream } from "./generation_stream.ts";
 import type { Plan, StepResult } from "./plan.ts";
 import type { EngineEvent, Generation, GenerationRequest, Generator } from "./request.ts";
 import { checkRequest, type RequestRules } from "./request_check.ts";
 import { encodedBytes, kvPageBytes, Runner } from "./runner.ts";
-import type { SpeculationMode } from "./speculation.ts";
+import type { ModelDrafts, SpeculationMode } from "./speculation.ts";
 import { StepCost } from "./step_cost.ts";
-import { StepPacer } from "./step_pacer.ts";
+import { type StepAllowance, StepPacer } from "./step_pacer.ts";
 import { Scheduler, type SchedulerCounts, type SchedulerOutput } from "./scheduler.ts";
 import type { RequestState } from "./sequence.ts";
 
@@ -50,6 +51,11 @@ export interface EngineOptions {
   readonly bounds?: Partial<EngineBounds>;
   /** Which drafts are verified along with the next token; never changes a token. Default: auto. */
   readonly speculation?: SpeculationMode;
+  /** Guesses tokens for `model`: same tokenizer, same backend. */
+  readonly draft?: {
+    readonly model: LanguageModel;
+    readonly kv: { readonly format: KvFormat; readonly pages: number };
+  };
   /** Checks the bookkeeping whenever the engine falls idle: for tests and debugging. */
   readonly checksIntegrity?: boolean;
 }
@@ -86,6 +92,7 @@ export class Engine implements Generator {
   readonly #rules: RequestRules;
   readonly #scheduler: Scheduler;
   readonly #runner: Runner;
+  #draftModel: DraftModel | undefined;
   readonly #telemetry: EngineTelemetry;
   readonly #checksIntegrity: boolean;
   readonly #sizes: { readonly kvBytes: number; readonly visionCacheSlots: number };
@@ -144,6 +151,7 @@ export class Engine implements Generator {
       kv: { format: kv.format, pages, pageTokens },
       allowed,
     });
+    this.#draftModel = openDraftModel(options, bounds);
     this.#telemetry = new EngineTelemetry({
       ...options,
       sizes: { pageBytes, tileBytes: encodedBytes(model, tokensPerTile) },
@@ -213,6 +221,7 @@ export class Engine implements Generator {
     await this.#loop;
     this.#telemetry.summary(this.#scheduler.counts);
     this.#runner.close();
+    this.#draftModel?.close();
   }
 
   /** Asserts that the scheduler's bookkeeping is consistent. */
@@ -258,8 +267,11 @@ export class Engine implements Generator {
     try {
       // What is submitted in the same turn shares the first step.
       await Promise.resolve();
-      let plan: Plan;
-      while ((plan = this.#schedule()).rowCount > 0) {
+      while (true) {
+        const drafts = await this.#draft();
+        // No waiting between an empty plan and the end of the loop: who submits then wakes it anew.
+        const plan = this.#scheduler.schedule(this.#allowance(), drafts);
+        if (plan.rowCount === 0) break;
         await this.#step(plan);
         await this.#yieldIfDue();
       }
@@ -272,9 +284,27 @@ export class Engine implements Generator {
     }
   }
 
-  #schedule(): Plan {
+  #allowance(): StepAllowance {
     const allowance = this.#pacer.allowance(this.#scheduler.counts.runningSequences);
-    return this.#scheduler.schedule({ ...allowance, cost: this.#cost });
+    return { ...allowance, cost: this.#cost };
+  }
+
+  /** Guesses of the draft model for the next step. */
+  async #draft(): Promise<ModelDrafts> {
+    if (this.#draftModel === undefined) return new Map();
+    const { roundMs } = this.#draftModel;
+    const allowance = this.#allowance();
+    const wants = this.#scheduler.draftWants({ allowance, roundMs });
+    if (wants.length === 0) return new Map();
+    try {
+      return await this.#draftModel.propose(wants, allowance.rows);
+    } catch (error) {
+      // The answers do not need it.
+      this.#telemetry.draftModelLost(error);
+      this.#draftModel.close();
+      this.#draftModel = undefined;
+      return new Map();
+    }
   }
 
   async #step(plan: Plan): Promise<void> {
@@ -386,6 +416,24 @@ export class Engine implements Generator {
       this.#end(active, { outcome: "failed", error });
     }
   }
+}
+
+function openDraftModel(
+  { draft, usableVocabulary, forbiddenIds, clock }: EngineOptions,
+  { pageTokens, stepTokens }: EngineBounds,
+): DraftModel | undefined {
+  if (draft === undefined) return undefined;
+  const { model, kv } = draft;
+  const { vocabularySize, endTokenIds } = model;
+  const usable = Math.min(usableVocabulary, vocabularySize);
+  return new DraftModel({
+    model,
+    kv: { ...kv, pageTokens },
+    allowed: allowedIds({ vocabularySize, usableVocabulary: usable, forbiddenIds }),
+    rowsMax: stepTokens,
+    endTokenIds,
+    clock,
+  });
 }
 
 function pixelBytes(request: GenerationRequest): number {

@@ -92,6 +92,11 @@ export class EngineTelemetry {
     });
   }
 
+  draftModelLost(error: unknown): void {
+    this.#metrics.count("flotilla_engine_errors_total");
+    this.#log.warn("draft model lost: answers go on without it", { error });
+  }
+
   lost(error: unknown): void {
     this.#metrics.count("flotilla_engine_errors_total");
     this.#log.error("engine lost: no more requests are taken", { error });

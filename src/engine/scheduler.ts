@@ -22,7 +22,12 @@ import type {
 } from "./request.ts";
 import { Residency } from "./residency.ts";
 import { RequestState, type Sequence } from "./sequence.ts";
-import { type ModelDrafts, Speculation, type SpeculationMode } from "./speculation.ts";
+import {
+  type DraftWant,
+  type ModelDrafts,
+  Speculation,
+  type SpeculationMode,
+} from "./speculation.ts";
 import { StepPlanner } from "./step_planner.ts";
 
 /** Something to tell a request's consumer. After its last finish event, or an error, it is gone. */
@@ -168,6 +173,11 @@ export class Scheduler {
   setPaused(state: RequestState, paused: boolean): void {
     state.paused = paused;
     if (paused) { for (const sequence of state.live) this.#residency.unpin(sequence); }
+  }
+
+  /** What a draft model should guess before `schedule`; see `Speculation.wants`. */
+  draftWants(step: { allowance: StepAllowance; roundMs: number | undefined }): DraftWant[] {
+    return this.#speculation.wants(this.#residency.running, step);
   }
 
   /**

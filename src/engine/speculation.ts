@@ -36,10 +36,39 @@ const [MARGIN_TO_START, MARGIN_TO_STAY] = [0.1, 0.02];
 const [PROBE_AFTER_MIN, PROBE_AFTER_MAX] = [16, 512];
 /** Drafts of such a trial. */
 const PROBE_DRAFTS = 3;
+/** Tokens that a draft model guesses where nothing is measured. */
+const MODEL_DRAFTS = 5;
 /** Part of a full step's rows that drafts may take from prompts. */
 const DRAFT_SHARE = 1 / 4;
 /** A copy with a match this long is taken before a model's draft. */
 const TRUSTED_MATCH = 4;
+
+/** Switches itself on and off with some inertia, and tries again now and then. */
+class Switch {
+  #isOn = false;
+  #declined = 0;
+  #probeAfter = PROBE_AFTER_MIN;
+
+  /** Gain that an offer must bring. */
+  get margin(): number {
+    return this.#isOn ? MARGIN_TO_STAY : MARGIN_TO_START;
+  }
+
+  /** Takes how many drafts pay; returns how many to make. */
+  decide(count: number): number {
+    this.#isOn = count > 0;
+    if (count > 0) {
+      this.#declined = 0;
+      this.#probeAfter = PROBE_AFTER_MIN;
+      return count;
+    }
+    this.#declined += 1;
+    if (this.#declined < this.#probeAfter) return 0;
+    this.#declined = 0;
+    this.#probeAfter = Math.min(PROBE_AFTER_MAX, 2 * this.#probeAfter);
+    return PROBE_DRAFTS;
+  }
+}
 
 interface Offer {
   readonly sequence: Sequence;
@@ -60,6 +89,12 @@ export interface SpeculationCounts {
   readonly draftsRejected: number;
 }
 
+/** A request for a draft model's guesses. */
+export interface DraftWant {
+  readonly sequence: Sequence;
+  readonly count: number;
+}
+
 /** A draft's source that runs outside the scheduler, see draft_model.ts. */
 export type ModelDrafts = ReadonlyMap<number, readonly number[]>;
 
@@ -71,9 +106,8 @@ export class Speculation {
   readonly #allowed: Int32Array | undefined;
   readonly #memories = new WeakMap<Sequence, Memory>();
   readonly #rates: Readonly<Record<DraftKind, AcceptanceRate>>;
-  #isOn = false;
-  #declined = 0;
-  #probeAfter = PROBE_AFTER_MIN;
+  readonly #rowSwitch = new Switch();
+  readonly #modelSwitch = new Switch();
   #accepted = 0;
   #rejected = 0;
 
@@ -108,6 +142,25 @@ export class Speculation {
       this.#contextTokens - wanted,
     );
     return Math.max(0, Math.min(this.#bounds.draftTokens, tokensLeft - 1));
+  }
+
+  /**
+   * What a draft model should guess before the next step. `roundMs` is what one token for all of
+   * them takes.
+   */
+  wants(
+    running: readonly Sequence[],
+    step: { allowance: StepAllowance; roundMs: number | undefined },
+  ): DraftWant[] {
+    if (this.#mode !== "draft" && this.#mode !== "auto") return [];
+    const wants = running.map((sequence) => ({ sequence, count: this.room(sequence) }))
+      .filter(({ sequence, count }) => count > 0 && !this.#copiesWell(sequence, count));
+    if (wants.length === 0) return [];
+    const count = this.#mode === "draft"
+      ? MODEL_DRAFTS
+      : this.#worthwhileRounds(running, { wants, ...step });
+    return wants.map((want) => ({ ...want, count: Math.min(count, want.count) }))
+      .filter((want) => want.count > 0);
   }
 
   /** Drafts by sequence id, for the next step over `running`. */
@@ -205,19 +258,37 @@ export class Speculation {
     const rows = ordinaryRows(runnable);
     // Beside prompts a row is never cheap: such steps are bound by arithmetic.
     if (cost === undefined || rows > runnable.length) return 0;
-    const margin = this.#isOn ? MARGIN_TO_STAY : MARGIN_TO_START;
+    const { margin } = this.#rowSwitch;
     const count = worthwhileDrafts({ rows, chances, cost, margin });
-    this.#isOn = count > 0;
-    if (count > 0) {
-      this.#declined = 0;
-      this.#probeAfter = PROBE_AFTER_MIN;
-      return count;
+    return Math.min(chances.length, this.#rowSwitch.decide(count));
+  }
+
+  /** Tokens that a draft model should guess for each of `wants`. */
+  #worthwhileRounds(running: readonly Sequence[], step: {
+    wants: readonly DraftWant[];
+    allowance: StepAllowance;
+    roundMs: number | undefined;
+  }): number {
+    const { wants, allowance: { cost }, roundMs } = step;
+    const runnable = running.filter(({ state }) => !state.paused);
+    const rows = ordinaryRows(runnable);
+    const plainMs = cost?.ms(rows);
+    if (cost === undefined || plainMs === undefined || rows > runnable.length) return 0;
+    if (roundMs === undefined) return PROBE_DRAFTS;
+    const rates = wants.map(({ sequence }) => this.#memory(sequence).rates.model.rate);
+    let [best, bestRate] = [0, (1 + this.#modelSwitch.margin) * rows / plainMs];
+    let progress = rows;
+    for (let count = 1; count <= this.#bounds.draftTokens; count++) {
+      progress += rates.reduce((sum, rate) => sum + rate ** count, 0);
+      const ms = (cost.ms(rows + count * wants.length) ?? Infinity) + count * roundMs;
+      if (progress / ms > bestRate) [best, bestRate] = [count, progress / ms];
     }
-    this.#declined += 1;
-    if (this.#declined < this.#probeAfter) return 0;
-    this.#declined = 0;
-    this.#probeAfter = Math.min(PROBE_AFTER_MAX, 2 * this.#probeAfter);
-    return Math.min(PROBE_DRAFTS, chances.length);
+    return this.#modelSwitch.decide(best);
+  }
+
+  #copiesWell(sequence: Sequence, room: number): boolean {
+    if (this.#mode === "draft") return false;
+    return (this.#copy(sequence, room)?.matched ?? 0) >= TRUSTED_MATCH;
   }
 
   #memory(sequence: Sequence): Memory {

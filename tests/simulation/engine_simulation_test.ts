@@ -26,13 +26,16 @@ function openEngine(random: Random) {
   const model = new FakeModel({ contextTokens, backend });
   const metrics = new Metrics();
   const stepTokens = between(random, 4, 32);
+  // Every reading of the clock takes time, so that drafts seem to pay now and then.
+  const ticks = seededRandom(contextTokens);
+  let nowMs = 0;
   const engine = new Engine({
     model,
     kv: { format: "f32", pages: Math.ceil(contextTokens / pageTokens) * between(random, 1, 3) },
     usableVocabulary: USABLE_VOCABULARY,
     forbiddenIds: [IMAGE_ID],
     visionCacheBytes: 100,
-    clock: { nowMs: () => 0, epochMs: () => 0 },
+    clock: { nowMs: () => nowMs += ticks(), epochMs: () => 0 },
     log: silentLogger,
     metrics,
     bounds: {
@@ -44,6 +47,17 @@ function openEngine(random: Random) {
       unreadEvents: between(random, 2, 20),
     },
     checksIntegrity: true,
+    speculation: pick(random, ["off", "lookup", "draft", "auto"] as const),
+    ...(random() < 0.5 && {
+      draft: {
+        model: new FakeModel({
+          contextTokens: contextTokens - between(random, 0, 10),
+          backend,
+          mistakes: random() / 2,
+        }),
+        kv: { format: "f32", pages: Math.ceil(contextTokens / pageTokens) + 1 },
+      },
+    }),
   });
   return { engine, model, metrics };
 }
@@ -85,7 +99,7 @@ async function runClient(engine: Engine, random: Random, id: string): Promise<Ou
   return "finished";
 }
 
-async function simulate(seed: number): Promise<Outcome[]> {
+async function simulate(seed: number): Promise<{ outcomes: Outcome[]; accepted: number }> {
   const random = seededRandom(seed);
   const { engine, model, metrics } = openEngine(random);
   const clients = Array.from({ length: between(random, 1, 14) }, (_, i) => {
@@ -106,14 +120,18 @@ async function simulate(seed: number): Promise<Outcome[]> {
   assert.ok(counted("finished") >= happened("finished"));
   await engine.close();
   assert.equal(model.backend.storages.size, 0, "a storage leaked");
-  return outcomes;
+  const accepted = metrics.value("flotilla_draft_tokens_total", { outcome: "accepted" });
+  return { outcomes, accepted };
 }
 
 Deno.test("Engine serves clients of every temper, and leaks nothing", async () => {
   const outcomes: Outcome[] = [];
+  let accepted = 0;
   for (let seed = 0; seed < SEEDS; seed++) {
     try {
-      outcomes.push(...await simulate(seed));
+      const run = await simulate(seed);
+      outcomes.push(...run.outcomes);
+      accepted += run.accepted;
     } catch (cause) {
       throw new Error(`Simulation of seed ${seed} failed`, { cause });
     }
@@ -121,4 +139,5 @@ Deno.test("Engine serves clients of every temper, and leaks nothing", async () =
   for (const outcome of ["finished", "cancelled", "refused"] as const) {
     assert.ok(outcomes.filter((other) => other === outcome).length > 10, `${outcome} is rare`);
   }
+  assert.ok(accepted > SEEDS, "drafts came true");
 });

@@ -151,6 +151,12 @@ export class FakeBackend implements Backend {
   packRows(): never {
     throw new Error("the fake has no weights");
   }
+  readPanels(): never {
+    throw new Error("the fake has no weights");
+  }
+  writePanels(): never {
+    throw new Error("the fake has no weights");
+  }
   close(): Promise<void> {
     return Promise.resolve();
   }
@@ -167,10 +173,13 @@ export class FakeModel implements LanguageModel {
   readonly kvShape = { layers: 1, kvHeads: 1, headWidth: 1 };
   /** Every tile encoded so far, as its pixels. */
   readonly encoded: string[] = [];
+  /** Share of histories after which it says something else. */
+  readonly #mistakes: number;
 
-  constructor(options: { contextTokens: number; backend?: FakeBackend }) {
+  constructor(options: { contextTokens: number; backend?: FakeBackend; mistakes?: number }) {
     this.contextTokensMax = options.contextTokens;
     this.backend = options.backend ?? new FakeBackend();
+    this.#mistakes = options.mistakes ?? 0;
   }
 
   encodeTiles(tiles: Tensor, count: number, out: Tensor): void {
@@ -199,7 +208,9 @@ export class FakeModel implements LanguageModel {
       const histories = runRows({ input, cache, embeddings });
       const out = f32View(logits);
       for (const [k, row] of input.logitRows.entries()) {
-        const after = { history: histories[row]!, last: embeddings[row]! };
+        const history = histories[row]!;
+        const isWrong = mix32(history) / 2 ** 32 < this.#mistakes;
+        const after = { history: isWrong ? history + 1 : history, last: embeddings[row]! };
         logitsOf(after, out.subarray(k * VOCABULARY, (k + 1) * VOCABULARY));
       }
     });
