@@ -56,6 +56,8 @@ export const limits = {
   stepAttentionMax: 4 * MIB,
   /** Rows of logits of one step: scores, draws and drafts. */
   stepLogitsMax: 128,
+  /** KV cache of a draft model beyond its first context. */
+  draftKvBytesMax: 256 * MIB,
   /** Tokens drafted for one sequence in one step. */
   draftTokensMax: 12,
   /** Steps that a running sequence may go without a row before it is served first. */

@@ -105,8 +105,14 @@ const flagTable: readonly FlagRow[] = [
   {
     name: "speculation",
     commands: running,
-    ...oneOf("off", "lookup", "auto"),
-    help: "Draft tokens by copying from prompt and answer; auto: while it pays (auto)",
+    ...oneOf("off", "lookup", "draft", "auto"),
+    help: "Draft tokens by copying or by a draft model; auto: both, while it pays (auto)",
+  },
+  {
+    name: "draft-model",
+    commands: running,
+    value: "DIR",
+    help: "Smaller checkpoint with the same tokenizer that drafts tokens; default: none",
   },
   {
     name: "api-key-file",

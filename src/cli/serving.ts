@@ -8,6 +8,7 @@ import { systemClock } from "@/clock.ts";
 import { Engine } from "@/engine/engine.ts";
 import type { EngineBounds } from "@/engine/bounds.ts";
 import type { SpeculationMode } from "@/engine/speculation.ts";
+import { openDraft } from "./draft.ts";
 import type { Backend, KvFormat } from "@/kernels/backend.ts";
 import { type BackendOptions, openBackend } from "@/kernels/open.ts";
 import { limits } from "@/limits.ts";
@@ -46,6 +47,8 @@ export interface ServingOptions {
   readonly bounds?: Partial<EngineBounds>;
   /** Where drafted tokens come from; default: auto. */
   readonly speculation?: SpeculationMode;
+  /** Checkpoint of a model that drafts, with the same tokenizer. */
+  readonly draftFolder?: string;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly onProgress?: LoadProgress;
@@ -73,11 +76,12 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
 async function serveOn(backend: Backend, options: ServingOptions): Promise<Serving> {
   const { quantisation, synthetic, onProgress, log, metrics } = options;
   const folder = diskFolder(options.folder);
+  const bounds = { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT };
   const loaded = await loadModel({
     folder,
     backend,
     quantisation,
-    bounds: { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT },
+    bounds,
     ...(synthetic && { synthetic }),
     ...(onProgress && { onProgress }),
   });
@@ -93,6 +97,12 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   const usableVocabulary = Math.min(tokenizer.size, model.vocabularySize);
   const wholePictures = options.anyRes ? wholeRequest(loaded) : undefined;
   const kvFormat = options.kvFormat ?? (quantisation === "none" ? "f32" : "f16");
+  const draft = options.draftFolder === undefined ? undefined : await openDraft({
+    folder: options.draftFolder,
+    load: (folder) => loadModel({ ...options, folder, backend, bounds }),
+    tokenizer,
+    kvFormat,
+  });
   const engine = new Engine({
     model,
     kv: { format: kvFormat, bytesMax: options.kvBytesMax ?? kvBytesDefault(loaded, kvFormat) },
@@ -104,6 +114,7 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     metrics,
     ...(options.bounds && { bounds: options.bounds }),
     ...(options.speculation && { speculation: options.speculation }),
+    ...(draft && { draft }),
   });
   const numericClass = [backend.description.numericClass, quantisation, `kv-${kvFormat}`].join("/");
   const served: ServedModel = {
