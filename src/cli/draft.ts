@@ -14,16 +14,17 @@ import { diskFolder } from "@/weights/source.ts";
 const CONTEXTS = 4;
 
 /**
- * Loads a draft model. Throws OperatingError("checkpoint_invalid") when its tokenizer gives other
+ * Loads the draft model, if a folder is named. Throws OperatingError("checkpoint_invalid") when its tokenizer gives other
  * ids than the served model's: its guesses would mean nothing.
  */
 export async function openDraft(args: {
-  folder: string;
+  folder: string | undefined;
   load: (folder: FileFolder) => Promise<LoadedModel>;
   tokenizer: Tokenizer;
   kvFormat: KvFormat;
-}): Promise<NonNullable<EngineOptions["draft"]>> {
+}): Promise<EngineOptions["draft"]> {
   const { folder, load, tokenizer, kvFormat: format } = args;
+  if (folder === undefined) return undefined;
   const own = await Tokenizer.load(folder);
   if (vocabularyHash(own) !== vocabularyHash(tokenizer)) {
     throw new OperatingError(
