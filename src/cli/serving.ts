@@ -21,7 +21,7 @@ import type { Metrics } from "@/telemetry/metrics.ts";
 import { FAMILY_ADDED_TOKENS, familyAddedTokens } from "@/tokenizer/added_tokens.ts";
 import { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder, type FileFolder } from "@/weights/source.ts";
 
 /** Context when none is asked for: the model's own limit, up to this. */
 const CONTEXT_TOKENS_DEFAULT = 32_768;
@@ -86,23 +86,14 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     ...(onProgress && { onProgress }),
   });
   const { model, config } = loaded;
-  const tokenizer = synthetic && !await hasTokenizer(options.folder)
-    ? Tokenizer.byteLevel(
-      model.vocabularySize,
-      familyAddedTokens(model.vocabularySize - FAMILY_ADDED_TOKENS.length),
-    )
-    : await Tokenizer.load(options.folder);
+  const tokenizer = await openTokenizer(options, model.vocabularySize);
   const files = Checkpoint.withTensors(folder, []);
   const promptTokens = findPromptTokens(tokenizer);
   const usableVocabulary = Math.min(tokenizer.size, model.vocabularySize);
   const wholePictures = options.anyRes ? wholeRequest(loaded) : undefined;
   const kvFormat = options.kvFormat ?? (quantisation === "none" ? "f32" : "f16");
-  const draft = options.draftFolder === undefined ? undefined : await openDraft({
-    folder: options.draftFolder,
-    load: (folder) => loadModel({ ...options, folder, backend, bounds }),
-    tokenizer,
-    kvFormat,
-  });
+  const load = (folder: FileFolder) => loadModel({ ...options, folder, backend, bounds });
+  const draft = await openDraft({ folder: options.draftFolder, load, tokenizer, kvFormat });
   const engine = new Engine({
     model,
     kv: { format: kvFormat, bytesMax: options.kvBytesMax ?? kvBytesDefault(loaded, kvFormat) },
@@ -148,6 +139,16 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     await backend.close();
   };
   return { served, engine, backend, close };
+}
+
+/** Synthetic models may come without a tokenizer and get one of bytes. */
+async function openTokenizer(
+  { synthetic, folder }: ServingOptions,
+  vocabularySize: number,
+): Promise<Tokenizer> {
+  if (!synthetic || await hasTokenizer(folder)) return await Tokenizer.load(folder);
+  const addedTokens = familyAddedTokens(vocabularySize - FAMILY_ADDED_TOKENS.length);
+  return Tokenizer.byteLevel(vocabularySize, addedTokens);
 }
 
 /** AnyRes: up to 16 384 patches per picture (report, section 2.1), whole at its own aspect. */
