@@ -1,0 +1,132 @@
+/**
+ * A placement while it is being planned: owners per slot, room per node, load per layer and node.
+ * It keeps the books; planner.ts decides.
+ */
+import { assert } from "@/assert.ts";
+import type { ExpertGrid } from "./expert_grid.ts";
+import { capacityOf, type ClusterNode, type NodeId, type Placement } from "./placement.ts";
+
+export interface DraftOptions {
+  readonly grid: ExpertGrid;
+  /** All live nodes, whether or not they may own more. */
+  readonly nodes: readonly ClusterNode[];
+  /** Nodes that may be given experts. */
+  readonly eligible: ReadonlySet<NodeId>;
+  /** Tokens per second by slot. */
+  readonly load: Float64Array;
+  /** What each node is told to keep until the plan is in force: it takes room meanwhile. */
+  readonly current: Placement | undefined;
+  /** What each node has loaded. */
+  readonly held: ReadonlyMap<NodeId, ReadonlySet<number>>;
+}
+
+/** One expert on one node (its number in `Draft.nodes`). */
+export interface Copy {
+  readonly slot: number;
+  readonly node: number;
+}
+
+export class Draft {
+  readonly grid: ExpertGrid;
+  readonly nodes: readonly ClusterNode[];
+  readonly load: Float64Array;
+  /** Node numbers by slot, ascending. */
+  readonly owners: number[][];
+  readonly #eligible: readonly boolean[];
+  readonly #held: readonly ReadonlySet<number>[];
+  /** Slots owned now or in the current plan: both are in memory while the plan changes. */
+  readonly #resident: readonly Set<number>[];
+  readonly #wasOwner: readonly ReadonlySet<number>[];
+  readonly #capacity: readonly number[];
+
+  constructor(options: DraftOptions) {
+    const { grid, current } = options;
+    this.grid = grid;
+    this.load = options.load;
+    assert(options.load.length === grid.size, "one load per slot");
+    this.nodes = [...options.nodes].sort((a, b) => a.id < b.id ? -1 : 1);
+    const numberOf = new Map(this.nodes.map((node, i) => [node.id, i]));
+    this.#eligible = this.nodes.map(({ id }) => options.eligible.has(id));
+    this.#held = this.nodes.map(({ id }) => options.held.get(id) ?? new Set());
+    this.#capacity = this.nodes.map(capacityOf);
+    const before = this.nodes.map(() => new Set<number>());
+    this.owners = Array.from({ length: grid.size }, (_, slot) => {
+      const numbers = (current?.owners[slot] ?? []).flatMap((id) => numberOf.get(id) ?? []);
+      for (const node of numbers) before[node]!.add(slot);
+      return numbers.sort((a, b) => a - b);
+    });
+    this.#wasOwner = before;
+    this.#resident = before.map((slots) => new Set(slots));
+  }
+
+  isEligible(node: number): boolean {
+    return this.#eligible[node]!;
+  }
+
+  holds({ node, slot }: Copy): boolean {
+    return this.#held[node]!.has(slot);
+  }
+
+  capacity(node: number): number {
+    return this.#capacity[node]!;
+  }
+
+  /** Experts that the node can still take while the plan changes. */
+  room(node: number): number {
+    return this.#capacity[node]! - this.#resident[node]!.size;
+  }
+
+  /** Whether the node may become an owner of the slot, room included. */
+  canTake({ node, slot }: Copy): boolean {
+    return this.mayOwn({ node, slot }) && !this.owners[slot]!.includes(node) &&
+      (this.room(node) > 0 || this.#resident[node]!.has(slot));
+  }
+
+  /** As `canTake`, but for its room. */
+  mayOwn({ node, slot }: Copy): boolean {
+    return this.#eligible[node]! && (this.nodes[node]!.offers?.has(slot) ?? true);
+  }
+
+  give({ node, slot }: Copy): void {
+    assert(this.canTake({ node, slot }), `${this.nodes[node]!.id} cannot take slot ${slot}`);
+    this.owners[slot] = [...this.owners[slot]!, node].sort((a, b) => a - b);
+    this.#resident[node]!.add(slot);
+  }
+
+  /** Takes a slot away; its memory is free at once only when the current plan had it not there. */
+  take({ node, slot }: Copy): void {
+    assert(this.owners[slot]!.includes(node), `${this.nodes[node]!.id} has no slot ${slot}`);
+    this.owners[slot] = this.owners[slot]!.filter((owner) => owner !== node);
+    if (!this.#wasOwner[node]!.has(slot)) this.#resident[node]!.delete(slot);
+  }
+
+  /** Load of one copy. */
+  share(slot: number): number {
+    return this.load[slot]! / Math.max(1, this.owners[slot]!.length);
+  }
+
+  /** Part of each second that each node works for one layer, in node order. */
+  busy(layer: number): number[] {
+    const busy = this.nodes.map(() => 0);
+    const first = this.grid.firstSlot(layer);
+    for (let slot = first; slot < first + this.grid.experts; slot++) {
+      for (const node of this.owners[slot]!) busy[node]! += this.share(slot);
+    }
+    return busy.map((load, node) => load / this.nodes[node]!.speed);
+  }
+
+  /** Copies that the current plan lacks, and those that it has too many. */
+  changes(): { copies: Copy[]; drops: Copy[] } {
+    const copies: Copy[] = [];
+    const drops: Copy[] = [];
+    this.owners.forEach((owners, slot) => {
+      for (const node of owners) {
+        if (!this.#wasOwner[node]!.has(slot)) copies.push({ slot, node });
+      }
+    });
+    this.#wasOwner.forEach((slots, node) => {
+      for (const slot of slots) if (!this.owners[slot]!.includes(node)) drops.push({ slot, node });
+    });
+    return { copies, drops };
+  }
+}
