@@ -136,6 +136,8 @@ export const limits = {
   planCopiesMax: 64,
   /** Time that members must stay the same before a plan is made for them. */
   planSettleMs: 500,
+  /** Time for which the first plan waits for the nodes that are expected. */
+  planFirstWaitMs: 10_000,
   /** Time without one more loaded expert after which a plan is given up. */
   planStallMs: 30_000,
   /** Wait for the answer to a published plan before it is read back. */
