@@ -89,6 +89,20 @@ export const limits = {
   /** Patches of one picture kept whole: 1792 x 1792 at patch size 14. */
   wholePicturePatchesMax: 16_384,
   visionCacheBytesMax: 256 * MIB,
+  /** Disk cache when its size is not named, and its files. */
+  cacheBytesDefault: 4096 * MIB,
+  cacheEntriesMax: 65_536,
+  /** Values on their way to the disk cache before new ones are dropped. */
+  cacheQueueBytesMax: 64 * MIB,
+  /** How long a disk that failed is left alone. */
+  cacheRetryMs: 30_000,
+  /** Age of an unfinished file that nobody can be writing any more. */
+  cacheIncomingMs: 600_000,
+  /** How long closing waits for queued writes. */
+  cacheCloseMs: 5_000,
+  /** KV pages read from the disk cache at a time for one request, and how long a request waits. */
+  cacheRestoreBytesMax: 32 * MIB,
+  cacheRestoreMs: 10_000,
   choicesMax: 16,
   stopStringsMax: 16,
   stopStringCharsMax: 256,
