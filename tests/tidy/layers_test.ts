@@ -14,7 +14,7 @@ const rows: readonly (readonly string[])[] = [
   ["chat"],
   ["api", "evaluation"],
   ["curation", "training"],
-  ["playground"],
+  ["playground", "bench"],
   ["cli"],
 ];
 

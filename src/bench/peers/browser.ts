@@ -1,0 +1,100 @@
+/**
+ * A headless Chromium with one page that is isolated (shared memory allowed) and served from a few
+ * folders and files: where engines for browsers are measured.
+ */
+import { join, normalize } from "node:path";
+import { chromium, type Page } from "playwright-core";
+import { OperatingError } from "@/errors.ts";
+
+const programs = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+/** The browser's program, from $CHROMIUM or the usual places; undefined when there is none. */
+export async function findChromium(): Promise<string | undefined> {
+  const named = Deno.env.get("CHROMIUM");
+  for (const program of named ? [named] : programs) {
+    const found = await Deno.stat(program).then((info) => info.isFile, () => false);
+    if (found) return program;
+  }
+  return undefined;
+}
+
+const isolation = {
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+  "cross-origin-resource-policy": "same-origin",
+};
+
+const contentTypes: Readonly<Record<string, string>> = {
+  js: "text/javascript",
+  mjs: "text/javascript",
+  wasm: "application/wasm",
+};
+
+export interface PageOptions {
+  /** Body of the page at "/"; its module script sets `globalThis.ready` when it can be called. */
+  readonly html: string;
+  /** Files under "/". */
+  readonly folder: string;
+  /** More files, by their path on the server. */
+  readonly files: Readonly<Record<string, string>>;
+}
+
+async function answer(request: Request, options: PageOptions): Promise<Response> {
+  const { pathname } = new URL(request.url);
+  if (pathname === "/") {
+    return new Response(options.html, { headers: { ...isolation, "content-type": "text/html" } });
+  }
+  const path = options.files[pathname] ?? join(options.folder, normalize(pathname));
+  const type = contentTypes[path.split(".").at(-1)!] ?? "application/octet-stream";
+  try {
+    const file = await Deno.open(path);
+    const length = String((await file.stat()).size);
+    return new Response(file.readable, {
+      headers: { ...isolation, "content-type": type, "content-length": length },
+    });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return new Response("not found", { status: 404, headers: isolation });
+  }
+}
+
+/** Opens the page, calls `use` with it and closes everything. */
+export async function withPage<T>(
+  options: PageOptions,
+  use: (page: Page) => Promise<T>,
+): Promise<T> {
+  const executablePath = await findChromium();
+  if (executablePath === undefined) {
+    throw new OperatingError("unavailable", "Cannot open a page: there is no Chromium");
+  }
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    (request) => answer(request, options),
+  );
+  const browser = await chromium.launch({
+    executablePath,
+    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+  });
+  try {
+    const page = await browser.newPage();
+    const failed = new Promise<never>((_, reject) => {
+      page.on(
+        "pageerror",
+        (error) =>
+          reject(new OperatingError("unavailable", `Cannot measure in Chromium: ${error.message}`)),
+      );
+      page.on(
+        "crash",
+        () =>
+          reject(new OperatingError("unavailable", "Cannot measure in Chromium: the page crashed")),
+      );
+    });
+    failed.catch(() => {}); // whoever waits for the page hears of it through the race
+    page.setDefaultTimeout(0);
+    await page.goto(`http://127.0.0.1:${server.addr.port}/`);
+    await Promise.race([page.waitForFunction("globalThis.ready"), failed]);
+    return await Promise.race([use(page), failed]);
+  } finally {
+    await browser.close();
+  }
+}
