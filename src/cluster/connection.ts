@@ -93,6 +93,8 @@ export interface ConnectionOptions extends Omit<HandshakeOptions, "binding"> {
   readonly silenceMs?: number | undefined;
   /** This node's own figures, for heartbeat answers. */
   readonly load?: (() => LoadReport) | undefined;
+  /** Called once when an opened connection has ended, whoever owns it. */
+  readonly ended?: (() => void) | undefined;
 }
 
 function everyByTimer(ms: number, run: () => void): () => void {
@@ -358,6 +360,7 @@ class FramedConnection implements Connection {
     this.#stopTimer();
     if (this.#agreement !== undefined) {
       this.#stream.close();
+      this.#options.ended?.();
       this.#events?.closed(end);
       return;
     }
