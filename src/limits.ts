@@ -96,6 +96,8 @@ export const limits = {
   cacheQueueBytesMax: 64 * MIB,
   /** How long a disk that failed is left alone. */
   cacheRetryMs: 30_000,
+  /** Files in use tell so again after this time. */
+  cacheTouchMs: 60_000,
   /** Age of an unfinished file that nobody can be writing any more. */
   cacheIncomingMs: 600_000,
   /** How long closing waits for queued writes. */
