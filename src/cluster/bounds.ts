@@ -10,6 +10,8 @@ export interface ClusterBounds {
   readonly planIntervalMs: number;
   readonly planCopies: number;
   readonly planSettleMs: number;
+  /** For how long a first plan waits for the expected nodes. */
+  readonly planFirstWaitMs: number;
   readonly planStallMs: number;
   readonly planPublishMs: number;
   readonly planGraceMs: number;
@@ -34,6 +36,7 @@ export const defaultClusterBounds: ClusterBounds = {
   planIntervalMs: limits.planIntervalMs,
   planCopies: limits.planCopiesMax,
   planSettleMs: limits.planSettleMs,
+  planFirstWaitMs: limits.planFirstWaitMs,
   planStallMs: limits.planStallMs,
   planPublishMs: limits.planPublishMs,
   planGraceMs: limits.planGraceMs,
