@@ -44,13 +44,37 @@ function clampCode(value: number): number {
   return Math.min(127, Math.max(-127, value));
 }
 
-/** Int8 codes of one weight group with a bfloat16 scale. */
-export function quantizeWeights(values: readonly number[]): Quantized {
-  const scale = roundBf16(Math.fround(largestOf(values) / 127));
-  const codes = values.map((value) =>
-    scale === 0 ? 0 : clampCode(roundHalfEven(Math.fround(value / scale)))
-  );
-  return { codes, scale };
+/** The places of the extreme value that are tried, and the range of codes less zero. */
+const fits = {
+  q8: { anchors: [62.75, 63.0625, 63.375, 63.6875, 64, 64.3125, 64.625, 64.9375], zero: 64 },
+  q4: { anchors: [7.25, 7.5625, 7.875, 8.1875, 8.5, 8.8125, 9.125, 9.4375], zero: 8 },
+};
+
+/** Float32 sum of four interleaved partial sums. */
+function sumInLanes(terms: readonly number[]): number {
+  const lane = (first: number) =>
+    terms.filter((_, i) => i % 4 === first).reduce((sum, term) => Math.fround(sum + term), 0);
+  return Math.fround(Math.fround(lane(0) + lane(1)) + Math.fround(lane(2) + lane(3)));
+}
+
+/** Codes less zero of one weight group with a bfloat16 scale: the best of eight fits. */
+export function quantizeWeights(values: readonly number[], format: "q8" | "q4"): Quantized {
+  const { anchors, zero } = fits[format];
+  const round = (value: number) => Math.min(zero - 1, Math.max(-zero, roundHalfEven(value)));
+  const largest = largestOf(values);
+  const extreme = values.find((value) => Math.abs(value) === largest) ?? 0;
+  if (largest < 2 ** -100) return { codes: values.map(() => 0), scale: 0 };
+  const ratios = values.map((value) => Math.fround(value * Math.fround(1 / extreme)));
+  const tried = anchors.map((anchor) => {
+    const codes = ratios.map((ratio) => round(Math.fround(-anchor * ratio)));
+    const product = sumInLanes(codes.map((code, i) => Math.fround(code * ratios[i]!)));
+    const square = sumInLanes(codes.map((code) => code * code));
+    const score = Math.fround(Math.fround(product ** 2) / square);
+    return { score, ratio: Math.fround(product / square) };
+  });
+  const best = tried.reduce((a, b) => (b.score > a.score ? b : a));
+  const scale = roundBf16(Math.fround(extreme * best.ratio));
+  return { codes: values.map((value) => round(Math.fround(value / scale))), scale };
 }
 
 /** Int8 codes of one activation group or KV head row with a float32 scale. */

@@ -10,7 +10,7 @@ import {
   roundF16,
 } from "./naive.ts";
 
-const formats: readonly MatrixFormat[] = ["f32", "bf16", "f16", "q8"];
+const formats: readonly MatrixFormat[] = ["f32", "bf16", "f16", "q8", "q4"];
 
 /** What a file value becomes in a float format. */
 const stored: Readonly<Record<"f32" | "bf16" | "f16", (value: number) => number>> = {
@@ -35,7 +35,7 @@ interface Dot {
 
 /** Exact product of one input row and one weight row under the rules of the format. */
 function dot(format: MatrixFormat, input: ArrayLike<number>, weight: ArrayLike<number>): Dot {
-  if (format === "q8") return quantizedDot(input, weight);
+  if (format === "q8" || format === "q4") return quantizedDot(format, input, weight);
   let value = 0;
   let magnitude = 0;
   for (let k = 0; k < input.length; k++) {
@@ -46,8 +46,12 @@ function dot(format: MatrixFormat, input: ArrayLike<number>, weight: ArrayLike<n
   return { value, magnitude, terms: input.length };
 }
 
-function quantizedDot(input: ArrayLike<number>, weight: ArrayLike<number>): Dot {
-  const weightGroups = groupsOf32(weight).map(quantizeWeights);
+function quantizedDot(
+  format: "q8" | "q4",
+  input: ArrayLike<number>,
+  weight: ArrayLike<number>,
+): Dot {
+  const weightGroups = groupsOf32(weight).map((group) => quantizeWeights(group, format));
   const inputGroups = groupsOf32(input).map(quantizeActivations);
   let value = 0;
   let magnitude = 0;
@@ -119,6 +123,8 @@ const matmulShapes: readonly ProductShape[] = [
   { rows: 3, k: 48, n: 9, bias: true, fill: "zero" },
   { rows: 5, k: 256, n: 17, fill: "saturated" },
   { rows: 19, k: 96, n: 40, fill: "halves" },
+  // More rows than one block of a quantised product.
+  { rows: 131, k: 3900, n: 9 },
 ];
 
 function matmulCase(format: MatrixFormat, shape: ProductShape, seed: number): KernelCase {
@@ -203,8 +209,8 @@ function gatherCase(
     expected() {
       const values = Array.from(index).flatMap((row) => {
         const source = Array.from(table.values.subarray(row * width, (row + 1) * width));
-        if (format !== "q8") return source.map(stored[format]);
-        return groupsOf32(source).map(quantizeWeights)
+        if (format !== "q8" && format !== "q4") return source.map(stored[format]);
+        return groupsOf32(source).map((group) => quantizeWeights(group, format))
           .flatMap(({ codes, scale }) => codes.map((code) => Math.fround(code * scale)));
       });
       return { out: { values } };

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import type { Backend, Matrix, MatrixFormat } from "@/kernels/backend.ts";
+import { panelBytes, panelCount } from "@/kernels/matrix_layout.ts";
 import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
 import { optionalTest } from "../skip.ts";
-import { backendEntries } from "./backends.ts";
+import { backendEntries, fastEntries, referenceEntry } from "./backends.ts";
 import { Bench, pickRows } from "./case.ts";
 import { Draw, encodeFile } from "./naive.ts";
 
@@ -103,7 +104,7 @@ for (const entry of backendEntries) {
     const backend = await entry.open();
     const rows = 37;
     const input = new Draw(32).normals(rows * WIDTH);
-    for (const format of ["f32", "q8"] as const) {
+    for (const format of ["f32", "q8", "q4"] as const) {
       const whole = await runMoe(backend, { input, format });
       for (const picked of [[0], [36], [17, 3], [30, 8, 9, 10, 11, 12, 13, 14, 15]]) {
         const alone = await runMoe(backend, { input: pickRows(input, WIDTH, picked), format });
@@ -242,6 +243,69 @@ for (const entry of backendEntries) {
       }
       assert.deepEqual(results[0], results[1]);
     }
+    await backend.close();
+  });
+}
+
+const packedFormats: readonly MatrixFormat[] = ["f32", "bf16", "f16", "q8", "q4"];
+
+/** A packed matrix of two experts, its bytes in the layout of all backends, and a product. */
+async function packAndMultiply(
+  backend: Backend,
+  format: MatrixFormat,
+  given?: Uint8Array,
+): Promise<{ bytes: Uint8Array; product: Float32Array; again: Uint8Array }> {
+  const [experts, rows, columns] = [2, 21, 77];
+  const values = new Draw(37).normals(experts * rows * columns);
+  return await withBench(backend, async (bench) => {
+    const matrix = await bench.matrix({ experts, rows, columns, values }, format);
+    const panels = panelCount(matrix);
+    const size = panelBytes(matrix);
+    const parts = Array.from(
+      { length: experts },
+      (_, expert) => backend.readPanels(matrix, { expert, firstPanel: 0, panelCount: panels }),
+    );
+    const bytes = given ?? Uint8Array.from(parts.flatMap((part) => [...part]));
+    const copy = backend.createMatrix({ format, experts, rows, columns });
+    for (let panel = experts * panels - 1; panel >= 0; panel--) {
+      const part = { expert: Math.floor(panel / panels), firstPanel: panel % panels };
+      backend.writePanels(copy, {
+        ...part,
+        bytes: bytes.subarray(panel * size, (panel + 1) * size),
+      });
+    }
+    const out = bench.out("f32", [experts * 2, rows]);
+    backend.ops.expertMatmul({
+      input: bench.f32(new Draw(38).normals(experts * 2 * columns), [experts * 2, columns]),
+      weight: copy,
+      expertStart: bench.i32([0, 2, 4], [3]),
+      groupedPair: bench.i32([0, 1, 2, 3], [4]),
+      out,
+    });
+    const product = await backend.read(out) as Float32Array;
+    const again = backend.readPanels(copy, { expert: 1, firstPanel: 1, panelCount: 2 });
+    backend.free(copy);
+    return { bytes, product, again };
+  });
+}
+
+for (const entry of fastEntries) {
+  optionalTest({
+    name: `${entry.label} readPanels() gives the reference's bytes, and writePanels() takes them`,
+    needs: entry.needs,
+  }, async () => {
+    const [reference, backend] = [await referenceEntry.open(), await entry.open()];
+    for (const format of packedFormats) {
+      const expected = await packAndMultiply(reference, format);
+      const actual = await packAndMultiply(backend, format);
+      assert.deepEqual(actual.bytes, expected.bytes, format);
+      assert.deepEqual(actual.again, expected.again, format);
+      const crossed = await packAndMultiply(backend, format, expected.bytes);
+      assert.deepEqual(crossed.product, actual.product, format);
+      const back = await packAndMultiply(reference, format, actual.bytes);
+      assert.deepEqual(back.product, expected.product, format);
+    }
+    await reference.close();
     await backend.close();
   });
 }

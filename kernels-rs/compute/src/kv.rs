@@ -5,7 +5,7 @@
 //!   (page_tokens rounded up to 4 each).
 
 use crate::half::f32_to_f16;
-use crate::pack::round_to_i8;
+use crate::quantize::round_to_i8;
 use crate::record::WriteKv;
 use crate::simd::Vector;
 use crate::team::{Fault, Team};

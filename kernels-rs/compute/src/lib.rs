@@ -12,6 +12,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod attention;
+mod dot;
 mod elementwise;
 mod experts;
 mod half;
@@ -22,6 +23,7 @@ mod norm;
 mod pack;
 mod patchify;
 mod program;
+mod quantize;
 mod record;
 mod rope;
 mod sample;

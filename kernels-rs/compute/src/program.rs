@@ -1,7 +1,7 @@
 //! The executor: every thread walks the same records and takes its share of each.
 
+use crate::dot::Dot;
 use crate::record::*;
-use crate::simd::Vector;
 use crate::team::{wait_while, wake_all, Control, Fault, Team};
 use crate::{attention, elementwise, experts, kv, matmul, norm, pack, patchify, rope, sample};
 use std::sync::atomic::Ordering::SeqCst;
@@ -10,16 +10,16 @@ use std::sync::atomic::Ordering::SeqCst;
 ///
 /// # Safety
 /// The records are whole and their pointers are valid for the shapes they state.
-pub unsafe fn run<V: Vector>(program: *const u64, count: usize, team: &Team) {
+pub unsafe fn run<V: Dot>(program: *const u64, count: usize, team: &Team) {
     for index in 0..count {
         execute::<V>(program.add(index * (RECORD_BYTES / 8)), team);
         team.meet();
     }
 }
 
-unsafe fn execute<V: Vector>(record: *const u64, team: &Team) {
+unsafe fn execute<V: Dot>(record: *const u64, team: &Team) {
     match record.read() {
-        PackRows::OPCODE => pack::pack_rows(&PackRows::read(record), team),
+        PackRows::OPCODE => pack::pack_rows::<V>(&PackRows::read(record), team),
         GatherRows::OPCODE => pack::gather_rows(&GatherRows::read(record), team),
         CopyRows::OPCODE => elementwise::copy_rows(&CopyRows::read(record), team),
         Matmul::OPCODE => matmul::matmul::<V>(&Matmul::read(record), team),
@@ -48,7 +48,7 @@ unsafe fn execute<V: Vector>(record: *const u64, team: &Team) {
 ///
 /// # Safety
 /// As for `run`, for every program that the main thread publishes in `control`.
-pub unsafe fn work<V: Vector>(control: *const Control, thread: usize, threads: usize) {
+pub unsafe fn work<V: Dot>(control: *const Control, thread: usize, threads: usize) {
     let team = Team { thread, threads, control: &*control };
     let mut seen = 0;
     loop {

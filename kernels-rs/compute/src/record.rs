@@ -104,12 +104,13 @@ records! {
     4 Matmul {
         rows: usize, input: *const f32, weight: *const u8, format: usize, panel_bytes: usize,
         columns: usize, width: usize, bias: *const f32, out: *mut f32, scratch: *mut u8,
+        blocks: *mut u8, block_rows: usize,
     }
     5 ExpertMatmul {
         places: usize, input: *const f32, input_rows: usize, weight: *const u8, format: usize,
         panel_bytes: usize, expert_bytes: usize, experts: usize, columns: usize, width: usize,
         expert_start: *const i32, grouped_pair: *const i32, choices: usize, out: *mut f32,
-        scratch: *mut u8,
+        scratch: *mut u8, blocks: *mut u8, block_rows: usize,
     }
     6 RmsNorm {
         rows: usize, width: usize, input: *const f32, weight: *const f32, epsilon: f32,

@@ -8,8 +8,6 @@
 pub trait Vector: Copy {
     /// Four i32 lanes.
     type Int: Copy;
-    /// Eight i16 lanes.
-    type Pairs: Copy;
 
     fn splat(value: f32) -> Self;
     fn from_lanes(lanes: [f32; 4]) -> Self;
@@ -38,17 +36,15 @@ pub trait Vector: Copy {
     /// Four int8 values.
     unsafe fn load_i8(from: *const i8) -> Self;
 
-    fn int_zero() -> Self::Int;
     fn from_int(value: Self::Int) -> Self;
+    /// Whole numbers as they are, cut to 32 bits; NaN becomes 0.
+    fn to_int(self) -> Self::Int;
+    fn add_int(left: Self::Int, right: Self::Int) -> Self::Int;
+    fn int_lanes(value: Self::Int) -> [i32; 4];
+    /// Sixteen integers as int8, cut to its range.
+    unsafe fn store_i8(values: [Self::Int; 4], to: *mut i8);
     /// 2^n for integral n in [-126, 127].
     fn power_of_two(exponent: Self) -> Self;
-
-    /// Sixteen int8 values widened, as two vectors of eight.
-    unsafe fn load_pairs(from: *const i8) -> [Self::Pairs; 2];
-    /// Two i16 values repeated four times.
-    unsafe fn splat_pair(from: *const i16) -> Self::Pairs;
-    /// Adds to each i32 lane the two products of its pair of i16 lanes.
-    fn dot_add(sum: Self::Int, left: Self::Pairs, right: Self::Pairs) -> Self::Int;
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -78,7 +74,6 @@ pub mod scalar {
 
     impl Vector for Scalar {
         type Int = [i32; 4];
-        type Pairs = [i16; 8];
 
         fn splat(value: f32) -> Self {
             Self([value; 4])
@@ -135,26 +130,25 @@ pub mod scalar {
         unsafe fn load_i8(from: *const i8) -> Self {
             Self(from.cast::<[i8; 4]>().read_unaligned().map(f32::from))
         }
-        fn int_zero() -> [i32; 4] {
-            [0; 4]
-        }
         fn from_int(value: [i32; 4]) -> Self {
             Self(value.map(|lane| lane as f32))
         }
+        fn to_int(self) -> [i32; 4] {
+            self.0.map(|lane| lane as i32)
+        }
+        fn add_int(left: [i32; 4], right: [i32; 4]) -> [i32; 4] {
+            std::array::from_fn(|i| left[i].wrapping_add(right[i]))
+        }
+        fn int_lanes(value: [i32; 4]) -> [i32; 4] {
+            value
+        }
+        unsafe fn store_i8(values: [[i32; 4]; 4], to: *mut i8) {
+            for (i, value) in values.into_iter().flatten().enumerate() {
+                *to.add(i) = value.clamp(-128, 127) as i8;
+            }
+        }
         fn power_of_two(exponent: Self) -> Self {
             exponent.map(|n| f32::from_bits(((n as i32 + 127) << 23) as u32))
-        }
-        unsafe fn load_pairs(from: *const i8) -> [[i16; 8]; 2] {
-            let bytes = from.cast::<[i8; 16]>().read_unaligned();
-            [0, 8].map(|half| std::array::from_fn(|i| i16::from(bytes[half + i])))
-        }
-        unsafe fn splat_pair(from: *const i16) -> [i16; 8] {
-            let [first, second] = from.cast::<[i16; 2]>().read_unaligned();
-            std::array::from_fn(|i| if i % 2 == 0 { first } else { second })
-        }
-        fn dot_add(sum: [i32; 4], left: [i16; 8], right: [i16; 8]) -> [i32; 4] {
-            let product = |i: usize| i32::from(left[i]) * i32::from(right[i]);
-            std::array::from_fn(|i| sum[i] + product(2 * i) + product(2 * i + 1))
         }
     }
 }
@@ -172,7 +166,6 @@ pub mod wasm {
 
             impl Vector for $name {
                 type Int = v128;
-                type Pairs = v128;
 
                 #[inline(always)]
                 fn splat(value: f32) -> Self {
@@ -265,29 +258,36 @@ pub mod wasm {
                     Self(f32x4_convert_i32x4(wide))
                 }
                 #[inline(always)]
-                fn int_zero() -> v128 {
-                    i32x4_splat(0)
-                }
-                #[inline(always)]
                 fn from_int(value: v128) -> Self {
                     Self(f32x4_convert_i32x4(value))
+                }
+                #[inline(always)]
+                fn to_int(self) -> v128 {
+                    i32x4_trunc_sat_f32x4(self.0)
+                }
+                #[inline(always)]
+                fn add_int(left: v128, right: v128) -> v128 {
+                    i32x4_add(left, right)
+                }
+                #[inline(always)]
+                fn int_lanes(value: v128) -> [i32; 4] {
+                    [
+                        i32x4_extract_lane::<0>(value),
+                        i32x4_extract_lane::<1>(value),
+                        i32x4_extract_lane::<2>(value),
+                        i32x4_extract_lane::<3>(value),
+                    ]
+                }
+                #[inline(always)]
+                unsafe fn store_i8(values: [v128; 4], to: *mut i8) {
+                    let low = i16x8_narrow_i32x4(values[0], values[1]);
+                    let high = i16x8_narrow_i32x4(values[2], values[3]);
+                    v128_store(to.cast(), i8x16_narrow_i16x8(low, high));
                 }
                 #[inline(always)]
                 fn power_of_two(exponent: Self) -> Self {
                     let biased = i32x4_add(i32x4_trunc_sat_f32x4(exponent.0), i32x4_splat(127));
                     Self(i32x4_shl(biased, 23))
-                }
-                #[inline(always)]
-                unsafe fn load_pairs(from: *const i8) -> [v128; 2] {
-                    [i16x8_load_extend_i8x8(from), i16x8_load_extend_i8x8(from.add(8))]
-                }
-                #[inline(always)]
-                unsafe fn splat_pair(from: *const i16) -> v128 {
-                    v128_load32_splat(from.cast())
-                }
-                #[inline(always)]
-                fn dot_add(sum: v128, left: v128, right: v128) -> v128 {
-                    i32x4_add(sum, i32x4_dot_i16x8(left, right))
                 }
             }
         };

@@ -1,7 +1,8 @@
 //! What the native tests share: a seeded generator and a comparison.
 
-use crate::pack::{gather_rows, pack_rows, GROUP, GROUP_BYTES, PANEL_ROWS};
+use crate::pack::{gather_rows, pack_rows, GROUP, PANEL_ROWS, Q4_GROUP_BYTES, Q8_GROUP_BYTES};
 use crate::record::{GatherRows, PackRows};
+use crate::simd::scalar::Scalar;
 use crate::team::tests::with_team;
 
 /// A linear congruential generator (Knuth's MMIX constants).
@@ -54,7 +55,8 @@ impl PackedMatrix {
         let panel_bytes = match format {
             0 => columns * 32,
             1 | 2 => columns * 16,
-            _ => columns.div_ceil(GROUP) * GROUP_BYTES,
+            3 => columns.div_ceil(GROUP) * Q8_GROUP_BYTES,
+            _ => columns.div_ceil(GROUP) * Q4_GROUP_BYTES,
         };
         let mut bytes = vec![0u64; rows.div_ceil(PANEL_ROWS) * panel_bytes / 8];
         let mut stored = vec![0.0; rows * columns];
@@ -73,7 +75,7 @@ impl PackedMatrix {
                     format,
                     panel_bytes,
                 };
-                pack_rows(&op, team);
+                pack_rows::<Scalar>(&op, team);
                 team.meet();
             }
             let op = GatherRows {

@@ -6,10 +6,11 @@ import { assert } from "@/assert.ts";
 import { type Clock, systemClock } from "@/clock.ts";
 import { type DType, dtypeBytes, elementCount } from "@/tensor/dtype.ts";
 import type { Storage, Tensor } from "@/tensor/tensor.ts";
-import type { Backend, BackendDescription, KvCache, Matrix } from "../backend.ts";
+import type { Backend, BackendDescription, KvCache, Matrix, PackedPanels } from "../backend.ts";
 import type { Ops } from "../ops.ts";
 import { createKvCache, readKvPage, writeKvPage } from "./kv_cache.ts";
 import { createMatrix, packRows } from "./matrix.ts";
+import { readPanels, writePanels } from "./panels.ts";
 import { recordingOps } from "./recorder.ts";
 import { HostStorage, viewOf } from "./storage.ts";
 
@@ -20,7 +21,7 @@ const description: BackendDescription = {
   variant: "typescript",
   reason: "plain TypeScript works everywhere",
   threads: 1,
-  numericClass: "reference/typescript/1",
+  numericClass: "reference/typescript/2",
 };
 
 /** Opens a reference backend. It holds no resources beyond its arrays. */
@@ -61,6 +62,17 @@ class ReferenceBackend implements Backend {
 
   packRows(matrix: Matrix, part: Parameters<Backend["packRows"]>[1]): Promise<void> {
     return Promise.try(packRows, matrix, part);
+  }
+
+  readPanels(
+    matrix: Matrix,
+    part: { expert?: number; firstPanel: number; panelCount: number },
+  ): Uint8Array<ArrayBuffer> {
+    return readPanels(matrix, part);
+  }
+
+  writePanels(matrix: Matrix, part: PackedPanels): void {
+    writePanels(matrix, part);
   }
 
   createKvCache(options: Parameters<Backend["createKvCache"]>[0]): KvCache {

@@ -1,8 +1,9 @@
 /** Products with weight matrices: y = x * W^T, summed in float64 in ascending k, rounded once. */
 import { assert } from "@/assert.ts";
 import type { Matrix } from "../backend.ts";
+import { GROUP_COLUMNS, isQuantised } from "../matrix_layout.ts";
 import { groupsPerRow, readRow } from "./matrix.ts";
-import { GROUP_WIDTH, quantizeActivationGroup } from "./quantize.ts";
+import { quantizeActivationGroup } from "./quantize.ts";
 import { matrixStorage } from "./storage.ts";
 
 /** Multiplies one input row [K] with all rows of one expert: out [N]. */
@@ -12,7 +13,7 @@ export type RowProduct = (
 
 /** The product for the matrix's format. */
 export function rowProductOf(weight: Matrix): RowProduct {
-  return weight.format === "q8" ? quantizedProduct(weight) : floatProduct(weight);
+  return isQuantised(weight.format) ? quantizedProduct(weight) : floatProduct(weight);
 }
 
 function floatProduct(weight: Matrix): RowProduct {
@@ -36,8 +37,8 @@ function quantizedProduct(weight: Matrix): RowProduct {
   const inputScales = new Float64Array(groups);
   return ({ input, expert, bias, out }) => {
     for (let group = 0; group < groups; group++) {
-      const from = group * GROUP_WIDTH;
-      const to = Math.min(from + GROUP_WIDTH, columns);
+      const from = group * GROUP_COLUMNS;
+      const to = Math.min(from + GROUP_COLUMNS, columns);
       inputScales[group] = quantizeActivationGroup(
         input.subarray(from, to),
         inputCodes.subarray(from, to),
@@ -47,9 +48,9 @@ function quantizedProduct(weight: Matrix): RowProduct {
       const row = expert * rows + n;
       let sum = 0;
       for (let group = 0; group < groups; group++) {
-        const to = Math.min((group + 1) * GROUP_WIDTH, columns);
+        const to = Math.min((group + 1) * GROUP_COLUMNS, columns);
         let dot = 0;
-        for (let k = group * GROUP_WIDTH; k < to; k++) {
+        for (let k = group * GROUP_COLUMNS; k < to; k++) {
           dot += inputCodes[k]! * codes[row * columns + k]!;
         }
         sum += dot * (scales[row * groups + group]! * inputScales[group]!);

@@ -3,11 +3,12 @@ import { assert } from "@/assert.ts";
 import { fileDTypeBytes } from "@/tensor/dtype.ts";
 import { decodeToF32, f16ToF32, f32ToF16, roundToBf16 } from "@/tensor/half.ts";
 import type { FileRows, Matrix, MatrixFormat } from "../backend.ts";
-import { GROUP_WIDTH, quantizeWeightGroup } from "./quantize.ts";
+import { GROUP_COLUMNS, isQuantised } from "../matrix_layout.ts";
+import { quantizeWeightGroup } from "./quantize.ts";
 import { MatrixStorage, matrixStorage } from "./storage.ts";
 
 export function groupsPerRow(columns: number): number {
-  return Math.ceil(columns / GROUP_WIDTH);
+  return Math.ceil(columns / GROUP_COLUMNS);
 }
 
 /** A zero matrix. */
@@ -18,7 +19,7 @@ export function createMatrix(
   const rowCount = experts * rows;
   const elements = rowCount * columns;
   const storage = new MatrixStorage(
-    format === "q8"
+    isQuantised(format)
       ? { values: 0, codes: elements, scales: rowCount * groupsPerRow(columns) }
       : { values: elements, codes: 0, scales: 0 },
   );
@@ -49,16 +50,17 @@ function storeRow(matrix: Matrix, row: number, source: Float32Array): void {
   const { format, columns } = matrix;
   const storage = matrixStorage(matrix);
   const start = row * columns;
-  if (format !== "q8") {
+  if (!isQuantised(format)) {
     storage.values.set(format === "f32" ? source : source.map(roundingOf(format)), start);
     return;
   }
   const groups = groupsPerRow(columns);
   for (let group = 0; group < groups; group++) {
-    const from = group * GROUP_WIDTH;
-    const to = Math.min(from + GROUP_WIDTH, columns);
+    const from = group * GROUP_COLUMNS;
+    const to = Math.min(from + GROUP_COLUMNS, columns);
     const codes = storage.codes.subarray(start + from, start + to);
-    storage.scales[row * groups + group] = quantizeWeightGroup(source.subarray(from, to), codes);
+    const scale = quantizeWeightGroup(source.subarray(from, to), codes, format);
+    storage.scales[row * groups + group] = scale;
   }
 }
 
@@ -71,12 +73,12 @@ export function readRow(matrix: Matrix, row: number, out: Float32Array): void {
   const { format, columns } = matrix;
   const { values, codes, scales } = matrixStorage(matrix);
   const start = row * columns;
-  if (format !== "q8") {
+  if (!isQuantised(format)) {
     out.set(values.subarray(start, start + columns));
     return;
   }
   const firstScale = row * groupsPerRow(columns);
   for (let k = 0; k < columns; k++) {
-    out[k] = codes[start + k]! * scales[firstScale + Math.floor(k / GROUP_WIDTH)]!;
+    out[k] = codes[start + k]! * scales[firstScale + Math.floor(k / GROUP_COLUMNS)]!;
   }
 }

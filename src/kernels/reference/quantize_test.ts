@@ -10,26 +10,35 @@ function codesOf(
   return { scale, codes: Array.from(codes) };
 }
 
-Deno.test("quantizeWeightGroup() rounds the scale to bfloat16 and codes to even", () => {
-  // 127 / 127 = 1 is a bfloat16, so codes are the rounded values.
-  assert.deepEqual(codesOf(quantizeWeightGroup, [127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5]), {
+const weights = (format: "q8" | "q4") => (values: Float32Array, codes: Int8Array) =>
+  quantizeWeightGroup(values, codes, format);
+
+Deno.test("quantizeWeightGroup() finds values that are whole multiples of a scale", () => {
+  assert.deepEqual(codesOf(weights("q4"), [-8, 7, 3, -1, 0]), {
     scale: 1,
-    codes: [127, 0, 2, 2, 0, -2, -2],
+    codes: [-8, 7, 3, -1, 0],
   });
-  // 127.49 / 127 and 128 / 127 lie between the bfloat16 numbers 1 and 1.0078125.
-  assert.deepEqual(codesOf(quantizeWeightGroup, [127.49, -127.49, 126.6]), {
-    scale: 1,
-    codes: [127, -127, 127],
-  });
-  assert.deepEqual(codesOf(quantizeWeightGroup, [128, -128, 127]), {
-    scale: 1.0078125,
-    codes: [127, -127, 126],
-  });
+  // The extreme takes the lowest code, so a positive one makes the scale negative.
+  assert.deepEqual(codesOf(weights("q4"), [4, -3.5, 0.5]), { scale: -0.5, codes: [-8, 7, -1] });
+  assert.deepEqual(codesOf(weights("q8"), [-32, 31.5, 0.5]), { scale: 0.5, codes: [-64, 63, 1] });
 });
 
-Deno.test("quantizeWeightGroup() gives zeros when the scale vanishes", () => {
-  assert.deepEqual(codesOf(quantizeWeightGroup, [0, -0]), { scale: 0, codes: [0, 0] });
-  assert.deepEqual(codesOf(quantizeWeightGroup, [1e-45, 0]), { scale: 0, codes: [0, 0] });
+Deno.test("quantizeWeightGroup() leaves a smaller error than the largest magnitude as scale", () => {
+  const values = Float32Array.from({ length: 32 }, (_, i) => Math.sin(i * i));
+  const codes = new Int8Array(32);
+  const errorOf = (scale: number) =>
+    values.reduce((sum, value, i) => sum + (value - scale * codes[i]!) ** 2, 0);
+  const fitted = errorOf(weights("q4")(values, codes));
+  const largest = Math.max(...values.map(Math.abs));
+  values.forEach((value, i) => codes[i] = Math.round(value / largest * 7));
+  assert.ok(fitted < 0.85 * errorOf(largest / 7), `${fitted} of ${errorOf(largest / 7)}`);
+});
+
+Deno.test("quantizeWeightGroup() gives zeros when the group vanishes", () => {
+  for (const format of ["q8", "q4"] as const) {
+    assert.deepEqual(codesOf(weights(format), [0, -0]), { scale: 0, codes: [0, 0] });
+    assert.deepEqual(codesOf(weights(format), [1e-45, 0]), { scale: 0, codes: [0, 0] });
+  }
 });
 
 Deno.test("quantizeActivationGroup() maps the largest magnitude to 127", () => {

@@ -19,7 +19,7 @@ export class HostStorage implements Storage {
   }
 }
 
-/** A weight: float values already rounded to the format, or int8 codes with one scale per group. */
+/** A weight: float values already rounded to the format, or codes less z with one scale per group. */
 export class MatrixStorage implements Storage {
   readonly sizeBytes: number;
   /** [experts * rows, columns]; empty when quantised. */

@@ -11,20 +11,15 @@ import type {
   KvCache,
   Matrix,
   MatrixFormat,
+  PackedPanels,
 } from "../backend.ts";
+import { expertBytes, panelBytes, panelCount } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
 import { CONTROL_BYTES } from "./control.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
 import { type Variant, WIDE_VARIANT } from "./features.ts";
 import { checkTable, instantiateKernels } from "./instance.ts";
-import {
-  fileTypeNumber,
-  kvBytes,
-  kvPageParts,
-  matrixBytes,
-  matrixFormatNumber,
-  storageOf,
-} from "./layout.ts";
+import { fileTypeNumber, kvBytes, kvPageParts, matrixFormatNumber, storageOf } from "./layout.ts";
 import { Machine } from "./machine.ts";
 import { Arena, LinearMemory, narrowMemory, PAGE_BYTES, wideMemory } from "./memory.ts";
 import { recordingOps } from "./ops.ts";
@@ -47,7 +42,7 @@ const INITIAL_PAGES = 64;
 /** Wide memories may grow beyond the estimated need by this factor. */
 const NEED_MARGIN = 1.5;
 /** Part of the numeric class: raised when kernels change their arithmetic. */
-const ARITHMETIC_VERSION = 1;
+const ARITHMETIC_VERSION = 2;
 
 const variantNames = {
   "relaxed-threads": "relaxed-simd+threads",
@@ -156,7 +151,7 @@ class WasmBackend implements Backend {
   ): Matrix {
     const { format, rows, columns, experts = 1 } = options;
     const shape = { format, rows, columns, experts };
-    const storage = this.#machine.allocate(matrixBytes(shape).expertBytes * experts);
+    const storage = this.#machine.allocate(expertBytes(shape) * experts);
     return { ...shape, storage };
   }
 
@@ -184,6 +179,20 @@ class WasmBackend implements Backend {
     } finally {
       arena.free(staging, stagingBytes);
     }
+  }
+
+  readPanels(
+    matrix: Matrix,
+    part: { expert?: number; firstPanel: number; panelCount: number },
+  ): Uint8Array<ArrayBuffer> {
+    const sizeBytes = part.panelCount * panelBytes(matrix);
+    const address = this.#panelAddress(matrix, part, sizeBytes);
+    return this.#machine.arena.memory.bytes.slice(address, address + sizeBytes);
+  }
+
+  writePanels(matrix: Matrix, part: PackedPanels): void {
+    const address = this.#panelAddress(matrix, part, part.bytes.byteLength);
+    this.#machine.arena.memory.bytes.set(part.bytes, address);
   }
 
   createKvCache(options: Omit<KvCache, "storage">): KvCache {
@@ -248,6 +257,24 @@ class WasmBackend implements Backend {
     return this.#machine.close();
   }
 
+  /** Where whole panels of `sizeBytes` in all lie. */
+  #panelAddress(
+    matrix: Matrix,
+    { expert = 0, firstPanel }: { expert?: number; firstPanel: number },
+    sizeBytes: number,
+  ): number {
+    const size = panelBytes(matrix);
+    assert(sizeBytes % size === 0, `${sizeBytes} bytes in panels of ${size}`);
+    const end = firstPanel + sizeBytes / size;
+    assert(expert >= 0 && expert < matrix.experts, `expert ${expert} of ${matrix.experts}`);
+    assert(
+      firstPanel >= 0 && end <= panelCount(matrix),
+      `panels ${firstPanel} to ${end} of ${panelCount(matrix)}`,
+    );
+    const { address } = storageOf(matrix, this.#machine);
+    return address + expert * expertBytes(matrix) + firstPanel * size;
+  }
+
   #recordPack(
     matrix: Matrix,
     part: {
@@ -258,16 +285,15 @@ class WasmBackend implements Backend {
       staging: number;
     },
   ): void {
-    const { panelBytes, expertBytes } = matrixBytes(matrix);
     this.#machine.record("packRows", {
       source: part.staging,
       dtype: fileTypeNumber[part.dtype],
       firstRow: part.firstRow,
       rows: part.rows,
       columns: matrix.columns,
-      weight: storageOf(matrix, this.#machine).address + part.expert * expertBytes,
+      weight: storageOf(matrix, this.#machine).address + part.expert * expertBytes(matrix),
       format: matrixFormatNumber[matrix.format],
-      panelBytes,
+      panelBytes: panelBytes(matrix),
     });
   }
 

@@ -5,7 +5,7 @@ import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
 import type { Backend, Matrix, MatrixFormat } from "../backend.ts";
 import { openWasmBackend, type WasmBackendOptions } from "./backend.ts";
 
-const formats: readonly MatrixFormat[] = ["f32", "bf16", "f16", "q8"];
+const formats: readonly MatrixFormat[] = ["f32", "bf16", "f16", "q8", "q4"];
 
 function randomFloats(count: number, seed: number): Float32Array {
   const random = seededRandom(seed);

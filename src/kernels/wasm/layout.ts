@@ -1,10 +1,10 @@
 /**
- * Storages of the WASM backend and the byte layouts of weights and KV caches inside them. The
- * kernels' side of the layouts is in `kernels-rs/compute/src/{pack,kv}.rs`.
+ * Storages of the WASM backend, the numbers of formats in records, and the byte layout of KV caches
+ * (kernels' side: `kernels-rs/compute/src/kv.rs`). Weights: `matrix_layout.ts`, one folder up.
  */
 import { assert } from "@/assert.ts";
 import type { Storage } from "@/tensor/tensor.ts";
-import type { KvCache, KvFormat, Matrix, MatrixFormat } from "../backend.ts";
+import type { KvCache, KvFormat, MatrixFormat } from "../backend.ts";
 
 /** Numbers of the formats in records. */
 export const matrixFormatNumber: Readonly<Record<MatrixFormat, number>> = {
@@ -12,14 +12,10 @@ export const matrixFormatNumber: Readonly<Record<MatrixFormat, number>> = {
   bf16: 1,
   f16: 2,
   q8: 3,
+  q4: 4,
 };
 export const fileTypeNumber = { F32: 0, BF16: 1, F16: 2 } as const;
 export const kvFormatNumber: Readonly<Record<KvFormat, number>> = { f32: 0, f16: 1, q8: 2 };
-
-/** Rows of one panel, which a vector load feeds together. */
-const PANEL_ROWS = 8;
-/** Columns that share one scale in q8. */
-export const GROUP_COLUMNS = 32;
 
 /** A range of the arena. `address` is meaningless once freed. */
 export class WasmStorage implements Storage {
@@ -41,22 +37,6 @@ export function storageOf(item: { readonly storage: Storage }, owner: object): W
   assert(storage instanceof WasmStorage && storage.owner === owner, "item of another backend");
   assert(!storage.freed, "use of a freed storage");
   return storage;
-}
-
-/** Bytes of one panel of eight rows, and of one expert's panels. */
-export function matrixBytes(
-  matrix: Pick<Matrix, "format" | "rows" | "columns">,
-): { panelBytes: number; expertBytes: number } {
-  const panelBytes = panelBytesOf(matrix);
-  return { panelBytes, expertBytes: panelBytes * Math.ceil(matrix.rows / PANEL_ROWS) };
-}
-
-function panelBytesOf({ format, columns }: Pick<Matrix, "format" | "columns">): number {
-  if (format === "q8") {
-    const groupBytes = PANEL_ROWS * (2 + GROUP_COLUMNS);
-    return Math.ceil(columns / GROUP_COLUMNS) * groupBytes;
-  }
-  return columns * PANEL_ROWS * (format === "f32" ? 4 : 2);
 }
 
 type KvShape = Omit<KvCache, "storage">;

@@ -6,20 +6,24 @@ import { assert } from "@/assert.ts";
 import { limits } from "@/limits.ts";
 import { rowsOf, type Tensor, widthOf } from "@/tensor/tensor.ts";
 import type { KvCache, Matrix } from "../backend.ts";
+import { expertBytes, GROUP_COLUMNS, isQuantised, panelBytes } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
-import {
-  GROUP_COLUMNS,
-  kvBytes,
-  kvFormatNumber,
-  matrixBytes,
-  matrixFormatNumber,
-  storageOf,
-} from "./layout.ts";
+import { kvBytes, kvFormatNumber, matrixFormatNumber, storageOf } from "./layout.ts";
 import type { Machine } from "./machine.ts";
 import { expectShape, expectSize, sizeOf } from "./shape.ts";
 
 /** Columns of `params` in `sample`. */
 const PARAM_COLUMNS = 8;
+
+/** Bytes of 32 quantised activations; the kernels' side is in `activations.rs`. */
+const ACTIVATION_GROUP_BYTES = 44;
+/** Rows that a kernel multiplies together. */
+const TILE_ROWS = 4;
+/** Rows and bytes of a block that stays in the second-level cache while weights run past it. */
+const BLOCK_ROWS_MAX = 128;
+const BLOCK_BYTES_MAX = 512 * 1024;
+
+const alignUp = (size: number) => Math.ceil(size / 64) * 64;
 
 /** All ops, recording into `machine`. */
 export function recordingOps(machine: Machine): Ops {
@@ -36,17 +40,26 @@ export function recordingOps(machine: Machine): Ops {
   };
 }
 
-/** Bytes of `rows` quantised activations: int16 codes and one float32 scale per group. */
-function quantizedBytes(matrix: Matrix, rows: number): number {
-  const groups = Math.ceil(matrix.columns / GROUP_COLUMNS);
-  return matrix.format === "q8" ? rows * groups * (GROUP_COLUMNS * 2 + 4) : 0;
+/**
+ * Working memory of a product with quantised weights: the rows' int8 groups, then for each thread
+ * a block of them as it multiplies them.
+ */
+function productScratch(machine: Machine, matrix: Matrix, rows: number) {
+  if (!isQuantised(matrix.format)) return { scratch: 0, blockRows: 0, blocks: 0 };
+  const rowBytes = Math.ceil(matrix.columns / GROUP_COLUMNS) * ACTIVATION_GROUP_BYTES;
+  const fitting = Math.floor(BLOCK_BYTES_MAX / rowBytes / TILE_ROWS) * TILE_ROWS;
+  const blockRows = Math.max(TILE_ROWS, Math.min(fitting, BLOCK_ROWS_MAX));
+  const rowsBytes = alignUp(rows * rowBytes);
+  const blockBytes = alignUp(blockRows * rowBytes);
+  const scratch = machine.scratch(rowsBytes + machine.executor.threads * blockBytes);
+  return { scratch, blockRows, blocks: scratch + rowsBytes };
 }
 
 function matrixSlots(machine: Machine, matrix: Matrix) {
   return {
     weight: storageOf(matrix, machine).address,
     format: matrixFormatNumber[matrix.format],
-    panelBytes: matrixBytes(matrix).panelBytes,
+    panelBytes: panelBytes(matrix),
     columns: matrix.columns,
     width: matrix.rows,
   };
@@ -66,7 +79,7 @@ function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul"> {
         input: machine.address(input),
         bias: bias ? machine.address(bias) : 0,
         out: machine.address(out),
-        scratch: machine.scratch(quantizedBytes(weight, rows)),
+        ...productScratch(machine, weight, rows),
       });
     },
     expertMatmul({ input, weight, expertStart, groupedPair, choices, out }) {
@@ -80,13 +93,13 @@ function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul"> {
         places,
         input: machine.address(input),
         inputRows,
-        expertBytes: matrixBytes(weight).expertBytes,
+        expertBytes: expertBytes(weight),
         experts: weight.experts,
         expertStart: machine.address(expertStart, "i32"),
         groupedPair: machine.address(groupedPair, "i32"),
         choices: choices ?? 0,
         out: machine.address(out),
-        scratch: machine.scratch(quantizedBytes(weight, inputRows)),
+        ...productScratch(machine, weight, inputRows),
       });
     },
   };

@@ -63,6 +63,8 @@ export const recordTable = {
     "bias:p",
     "out:p",
     "scratch:p",
+    "blocks:p",
+    "blockRows:i",
   ],
   expertMatmul: [
     "places:i",
@@ -80,6 +82,8 @@ export const recordTable = {
     "choices:i",
     "out:p",
     "scratch:p",
+    "blocks:p",
+    "blockRows:i",
   ],
   rmsNorm: ["rows:i", "width:i", "input:p", "weight:p", "epsilon:f", "out:p"],
   layerNorm: ["rows:i", "width:i", "input:p", "weight:p", "bias:p", "epsilon:f", "out:p"],

@@ -1,0 +1,196 @@
+//! Integer products of quantised groups: signed int8 activations with unsigned weight codes of at
+//! most seven bits, four weight rows side by side. All implementations give the same integers; with
+//! relaxed SIMD one instruction multiplies sixteen pairs (`i16x8_relaxed_dot_i8x16_i7x16`, portable
+//! because the second operand has seven bits).
+//!
+//! Sums over a group: codes of four bits stay below 2^15, so that 16-bit lanes take them (two lanes
+//! per row, 8 x 2 x 15 x 127 = 30480, less the start); codes of seven bits need 32 bits.
+
+use crate::simd::Vector;
+
+/// # Safety
+/// Pointers must be valid for the stated number of bytes; no alignment is required.
+pub trait Dot: Vector {
+    /// Sixteen bytes.
+    type Bytes: Copy;
+    /// Running sums of four rows with codes of four bits.
+    type NarrowSum: Copy;
+    /// Running sums of four rows with codes of seven bits.
+    type WideSum: Copy;
+
+    unsafe fn load_bytes(from: *const u8) -> Self::Bytes;
+    /// Four activations, repeated for four rows.
+    unsafe fn splat_quad(from: *const i8) -> Self::Bytes;
+    fn low_nibbles(bytes: Self::Bytes) -> Self::Bytes;
+    fn high_nibbles(bytes: Self::Bytes) -> Self::Bytes;
+
+    /// Sums that start at the two 16-bit values at `from`, added for each row.
+    unsafe fn narrow_start(from: *const i16) -> Self::NarrowSum;
+    fn narrow_add(sum: Self::NarrowSum, x: Self::Bytes, codes: Self::Bytes) -> Self::NarrowSum;
+    fn narrow_total(sum: Self::NarrowSum) -> Self;
+    /// Sums that start at the value at `from`.
+    unsafe fn wide_start(from: *const i32) -> Self::WideSum;
+    fn wide_add(sum: Self::WideSum, x: Self::Bytes, codes: Self::Bytes) -> Self::WideSum;
+    fn wide_total(sum: Self::WideSum) -> Self;
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl Dot for crate::simd::scalar::Scalar {
+    type Bytes = [u8; 16];
+    type NarrowSum = [i32; 4];
+    type WideSum = [i32; 4];
+
+    unsafe fn load_bytes(from: *const u8) -> [u8; 16] {
+        from.cast::<[u8; 16]>().read_unaligned()
+    }
+    unsafe fn splat_quad(from: *const i8) -> [u8; 16] {
+        let quad = from.cast::<[u8; 4]>().read_unaligned();
+        std::array::from_fn(|i| quad[i % 4])
+    }
+    fn low_nibbles(bytes: [u8; 16]) -> [u8; 16] {
+        bytes.map(|byte| byte & 15)
+    }
+    fn high_nibbles(bytes: [u8; 16]) -> [u8; 16] {
+        bytes.map(|byte| byte >> 4)
+    }
+    unsafe fn narrow_start(from: *const i16) -> [i32; 4] {
+        let [low, high] = from.cast::<[i16; 2]>().read_unaligned();
+        [i32::from(low) + i32::from(high); 4]
+    }
+    fn narrow_add(sum: [i32; 4], x: [u8; 16], codes: [u8; 16]) -> [i32; 4] {
+        Self::wide_add(sum, x, codes)
+    }
+    fn narrow_total(sum: [i32; 4]) -> Self {
+        Self::from_int(sum)
+    }
+    unsafe fn wide_start(from: *const i32) -> [i32; 4] {
+        [from.read_unaligned(); 4]
+    }
+    fn wide_add(mut sum: [i32; 4], x: [u8; 16], codes: [u8; 16]) -> [i32; 4] {
+        for i in 0..16 {
+            assert!(codes[i] < 128, "a code of eight bits");
+            sum[i / 4] += i32::from(x[i] as i8) * i32::from(codes[i]);
+        }
+        sum
+    }
+    fn wide_total(sum: [i32; 4]) -> Self {
+        Self::from_int(sum)
+    }
+}
+
+#[cfg(target_family = "wasm")]
+macro_rules! common_bytes {
+    () => {
+        type Bytes = v128;
+
+        #[inline(always)]
+        unsafe fn load_bytes(from: *const u8) -> v128 {
+            v128_load(from.cast())
+        }
+        #[inline(always)]
+        unsafe fn splat_quad(from: *const i8) -> v128 {
+            v128_load32_splat(from.cast())
+        }
+        #[inline(always)]
+        fn low_nibbles(bytes: v128) -> v128 {
+            v128_and(bytes, u8x16_splat(15))
+        }
+        // A 16-bit shift: machines have none of bytes.
+        #[inline(always)]
+        fn high_nibbles(bytes: v128) -> v128 {
+            v128_and(u16x8_shr(bytes, 4), u8x16_splat(15))
+        }
+    };
+}
+
+#[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
+mod relaxed {
+    use super::Dot;
+    use crate::simd::wasm::Relaxed;
+    use crate::simd::Vector;
+    use core::arch::wasm::*;
+
+    impl Dot for Relaxed {
+        common_bytes!();
+        /// Eight i16: two per row.
+        type NarrowSum = v128;
+        type WideSum = v128;
+
+        #[inline(always)]
+        unsafe fn narrow_start(from: *const i16) -> v128 {
+            v128_load32_splat(from.cast())
+        }
+        #[inline(always)]
+        fn narrow_add(sum: v128, x: v128, codes: v128) -> v128 {
+            i16x8_add(sum, i16x8_relaxed_dot_i8x16_i7x16(x, codes))
+        }
+        #[inline(always)]
+        fn narrow_total(sum: v128) -> Self {
+            Self::from_int(i32x4_dot_i16x8(sum, i16x8_splat(1)))
+        }
+        #[inline(always)]
+        unsafe fn wide_start(from: *const i32) -> v128 {
+            v128_load32_splat(from.cast())
+        }
+        // Faster than `relaxed_dot_add` where that is not one instruction of the machine.
+        #[inline(always)]
+        fn wide_add(sum: v128, x: v128, codes: v128) -> v128 {
+            let pairs = i16x8_relaxed_dot_i8x16_i7x16(x, codes);
+            i32x4_add(sum, i32x4_dot_i16x8(pairs, i16x8_splat(1)))
+        }
+        #[inline(always)]
+        fn wide_total(sum: v128) -> Self {
+            Self::from_int(sum)
+        }
+    }
+}
+
+#[cfg(all(target_family = "wasm", not(target_feature = "relaxed-simd")))]
+mod plain {
+    use super::Dot;
+    use crate::simd::wasm::Simd128;
+    use crate::simd::Vector;
+    use core::arch::wasm::*;
+
+    impl Dot for Simd128 {
+        common_bytes!();
+        /// Two lanes per row: rows 0 and 1, rows 2 and 3.
+        type NarrowSum = [v128; 2];
+        type WideSum = [v128; 2];
+
+        #[inline(always)]
+        unsafe fn narrow_start(from: *const i16) -> [v128; 2] {
+            let halves = i32x4_extend_low_i16x8(v128_load32_zero(from.cast()));
+            let start = i32x4_shuffle::<0, 1, 0, 1>(halves, halves);
+            [start, start]
+        }
+        #[inline(always)]
+        fn narrow_add(sum: [v128; 2], x: v128, codes: v128) -> [v128; 2] {
+            Self::wide_add(sum, x, codes)
+        }
+        #[inline(always)]
+        fn narrow_total(sum: [v128; 2]) -> Self {
+            Self::wide_total(sum)
+        }
+        #[inline(always)]
+        unsafe fn wide_start(from: *const i32) -> [v128; 2] {
+            let start = i64x2_shuffle::<0, 0>(v128_load32_zero(from.cast()), i64x2_splat(0));
+            [start, start]
+        }
+        #[inline(always)]
+        fn wide_add([low, high]: [v128; 2], x: v128, codes: v128) -> [v128; 2] {
+            // Both halves of x are the same.
+            let x = i16x8_extend_low_i8x16(x);
+            [
+                i32x4_add(low, i32x4_dot_i16x8(x, i16x8_extend_low_u8x16(codes))),
+                i32x4_add(high, i32x4_dot_i16x8(x, i16x8_extend_high_u8x16(codes))),
+            ]
+        }
+        #[inline(always)]
+        fn wide_total([low, high]: [v128; 2]) -> Self {
+            let even = i32x4_shuffle::<0, 2, 4, 6>(low, high);
+            let odd = i32x4_shuffle::<1, 3, 5, 7>(low, high);
+            Self::from_int(i32x4_add(even, odd))
+        }
+    }
+}

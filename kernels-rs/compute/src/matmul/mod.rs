@@ -1,0 +1,424 @@
+//! Matrix products. An output is one lane: its sum over the columns starts at 0 and runs in one
+//! order, with the same instructions in every register blocking, so that a row's result does not
+//! depend on how many rows or threads there are. Blockings differ in speed alone.
+
+mod float;
+mod integer;
+
+use crate::dot::Dot;
+use crate::pack::{Format, PANEL_ROWS};
+use crate::record::{ExpertMatmul, Matmul};
+use crate::simd::Vector;
+use crate::team::{Fault, Team};
+use float::FloatFormat;
+use integer::{GroupFormat, QuantizedRows, TILE_ROWS};
+use std::ops::Range;
+
+/// Rows that run together through a float panel: their inputs stay in the second-level cache.
+const FLOAT_BLOCK_ROWS: usize = 128;
+
+/// Weights and epilogue of a product, without its rows.
+struct Product {
+    weight: *const u8,
+    panel_bytes: usize,
+    columns: usize,
+    /// Output width.
+    width: usize,
+    /// Null for none.
+    bias: *const f32,
+}
+
+/// A thread's working memory for rows that it multiplies together.
+struct Block {
+    at: *mut u8,
+    /// A multiple of a tile's rows.
+    rows: usize,
+}
+
+impl Product {
+    fn panels(&self) -> usize {
+        self.width.div_ceil(PANEL_ROWS)
+    }
+
+    /// All of `panels` for float rows; `input` and `out` give a row's places.
+    unsafe fn run_float<V: Vector, W: FloatFormat>(
+        &self,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        input: &impl Fn(usize) -> *const f32,
+        out: &impl Fn(usize) -> *mut f32,
+    ) {
+        for start in rows.clone().step_by(FLOAT_BLOCK_ROWS) {
+            let end = rows.end.min(start + FLOAT_BLOCK_ROWS);
+            let tiles_end = start + (end - start) / 4 * 4;
+            for panel in panels.clone() {
+                for row in (start..tiles_end).step_by(4) {
+                    self.float_tile::<V, W, 4, 1>(row, panel, input, out);
+                }
+            }
+            match end - tiles_end {
+                1 => self.float_strip::<V, W, 1, 4>(tiles_end, panels.clone(), input, out),
+                2 => self.float_strip::<V, W, 2, 2>(tiles_end, panels.clone(), input, out),
+                3 => self.float_strip::<V, W, 3, 1>(tiles_end, panels.clone(), input, out),
+                _ => {}
+            }
+        }
+    }
+
+    /// T rows through all panels, P at a time.
+    unsafe fn float_strip<V: Vector, W: FloatFormat, const T: usize, const P: usize>(
+        &self,
+        row: usize,
+        panels: Range<usize>,
+        input: &impl Fn(usize) -> *const f32,
+        out: &impl Fn(usize) -> *mut f32,
+    ) {
+        let mut panel = panels.start;
+        while panel + P <= panels.end {
+            self.float_tile::<V, W, T, P>(row, panel, input, out);
+            panel += P;
+        }
+        while panel < panels.end {
+            self.float_tile::<V, W, T, 1>(row, panel, input, out);
+            panel += 1;
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn float_tile<V: Vector, W: FloatFormat, const T: usize, const P: usize>(
+        &self,
+        row: usize,
+        panel: usize,
+        input: &impl Fn(usize) -> *const f32,
+        out: &impl Fn(usize) -> *mut f32,
+    ) {
+        let weights = self.weight.add(panel * self.panel_bytes);
+        let rows = std::array::from_fn(|t| input(row + t));
+        let sums = float::sums::<V, W, T, P>(rows, weights, self.panel_bytes, self.columns);
+        for (t, row_sums) in sums.into_iter().enumerate() {
+            for (p, panel_sums) in row_sums.into_iter().enumerate() {
+                self.finish(panel_sums, panel + p, out(row + t));
+            }
+        }
+    }
+
+    /// All of `panels` for quantised rows; `input` and `out` give a row's places.
+    unsafe fn run_quantized<V: Dot, F: GroupFormat>(
+        &self,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        source: (&QuantizedRows, &Block),
+        input: &impl Fn(usize) -> *const u8,
+        out: &impl Fn(usize) -> *mut f32,
+    ) {
+        let (quantized, block) = source;
+        let row_bytes = quantized.row_bytes();
+        for start in rows.clone().step_by(block.rows) {
+            let end = rows.end.min(start + block.rows);
+            if end - start == 1 {
+                for panel in panels.clone() {
+                    self.group_tile::<V, F, 1>(input(start), panel, start, out);
+                }
+                continue;
+            }
+            let tiles_end = start + (end - start) / TILE_ROWS * TILE_ROWS;
+            let tile = |row: usize| block.at.add((row - start) * row_bytes);
+            for row in (start..tiles_end).step_by(TILE_ROWS) {
+                let rows = std::array::from_fn(|t| input(row + t));
+                quantized.pack_tile::<TILE_ROWS>(rows, tile(row));
+            }
+            let rest = |t: usize| input(tiles_end + t);
+            match end - tiles_end {
+                1 => quantized.pack_tile([rest(0)], tile(tiles_end)),
+                2 => quantized.pack_tile([rest(0), rest(1)], tile(tiles_end)),
+                3 => quantized.pack_tile([rest(0), rest(1), rest(2)], tile(tiles_end)),
+                _ => {}
+            }
+            for panel in panels.clone() {
+                for row in (start..tiles_end).step_by(TILE_ROWS) {
+                    self.group_tile::<V, F, TILE_ROWS>(tile(row), panel, row, out);
+                }
+                match end - tiles_end {
+                    1 => self.group_tile::<V, F, 1>(tile(tiles_end), panel, tiles_end, out),
+                    2 => self.group_tile::<V, F, 2>(tile(tiles_end), panel, tiles_end, out),
+                    3 => self.group_tile::<V, F, 3>(tile(tiles_end), panel, tiles_end, out),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn group_tile<V: Dot, F: GroupFormat, const T: usize>(
+        &self,
+        tile: *const u8,
+        panel: usize,
+        row: usize,
+        out: &impl Fn(usize) -> *mut f32,
+    ) {
+        let weights = self.weight.add(panel * self.panel_bytes);
+        let groups = self.panel_bytes / F::GROUP_BYTES;
+        let sums = integer::sums::<V, F, T>(tile, weights, groups);
+        for (t, row_sums) in sums.into_iter().enumerate() {
+            self.finish(row_sums, panel, out(row + t));
+        }
+    }
+
+    /// Adds the bias and stores the outputs of one panel that exist.
+    #[inline(always)]
+    unsafe fn finish<V: Vector>(&self, sums: [V; 2], panel: usize, out: *mut f32) {
+        for (half, sum) in sums.into_iter().enumerate() {
+            let at = panel * PANEL_ROWS + 4 * half;
+            if at + 4 <= self.width {
+                let biased =
+                    if self.bias.is_null() { sum } else { sum.add(V::load(self.bias.add(at))) };
+                biased.store(out.add(at));
+            } else {
+                for (lane, value) in sum.lanes().into_iter().enumerate() {
+                    if at + lane < self.width {
+                        let bias =
+                            if self.bias.is_null() { 0.0 } else { *self.bias.add(at + lane) };
+                        *out.add(at + lane) =
+                            if self.bias.is_null() { value } else { value + bias };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which rows and panels this thread computes: panels if there are enough, else rows.
+fn divide(team: &Team, rows: usize, panels: usize) -> (Range<usize>, Range<usize>) {
+    if panels < 4 * team.threads && rows >= 8 * team.threads {
+        (team.share(rows, 4), 0..panels)
+    } else {
+        (0..rows, team.share(panels, 1))
+    }
+}
+
+/// This thread's block among those of the team at `blocks`.
+fn own_block(blocks: *mut u8, rows: usize, row_bytes: usize, team: &Team) -> Block {
+    // Whole cache lines, as the host lays them out.
+    let block_bytes = (rows * row_bytes).next_multiple_of(64);
+    Block { at: blocks.wrapping_add(team.thread * block_bytes), rows }
+}
+
+pub unsafe fn matmul<V: Dot>(op: &Matmul, team: &Team) {
+    let product = Product {
+        weight: op.weight,
+        panel_bytes: op.panel_bytes,
+        columns: op.columns,
+        width: op.width,
+        bias: op.bias,
+    };
+    let format = Format::of(op.format);
+    let quantized = QuantizedRows::new(op.scratch, op.columns);
+    if format.codes().is_some() {
+        quantized.fill::<V>(op.input, op.rows, op.columns, team);
+    }
+    let block = own_block(op.blocks, op.block_rows, quantized.row_bytes(), team);
+    let source = (&quantized, &block);
+    let (rows, panels) = divide(team, op.rows, product.panels());
+    let out = |row: usize| op.out.add(row * op.width);
+    let input = |row: usize| op.input.add(row * op.columns);
+    let groups = |row: usize| quantized.row(row);
+    match format {
+        Format::F32 => product.run_float::<V, float::F32>(rows, panels, &input, &out),
+        Format::Bf16 => product.run_float::<V, float::Bf16>(rows, panels, &input, &out),
+        Format::F16 => product.run_float::<V, float::F16>(rows, panels, &input, &out),
+        Format::Q8 => product.run_quantized::<V, integer::Q8>(rows, panels, source, &groups, &out),
+        Format::Q4 => product.run_quantized::<V, integer::Q4>(rows, panels, source, &groups, &out),
+    }
+}
+
+pub unsafe fn expert_matmul<V: Dot>(op: &ExpertMatmul, team: &Team) {
+    let format = Format::of(op.format);
+    let quantized = QuantizedRows::new(op.scratch, op.columns);
+    if format.codes().is_some() {
+        quantized.fill::<V>(op.input, op.input_rows, op.columns, team);
+    }
+    let block = own_block(op.blocks, op.block_rows, quantized.row_bytes(), team);
+    let source = (&quantized, &block);
+    let source_row = |place: usize| {
+        if op.choices == 0 {
+            return place;
+        }
+        let pair = team.check(*op.grouped_pair.add(place), op.places, Fault::RowIndex);
+        pair / op.choices
+    };
+    let input = |place: usize| op.input.add(source_row(place) * op.columns);
+    let groups = |place: usize| quantized.row(source_row(place));
+    let out = |place: usize| op.out.add(place * op.width);
+    for expert in 0..op.experts {
+        let bound = op.places + 1;
+        let start = team.check(*op.expert_start.add(expert), bound, Fault::Expert);
+        let end = team.check(*op.expert_start.add(expert + 1), bound, Fault::Expert);
+        let product = Product {
+            weight: op.weight.add(expert * op.expert_bytes),
+            panel_bytes: op.panel_bytes,
+            columns: op.columns,
+            width: op.width,
+            bias: std::ptr::null(),
+        };
+        let panels = team.share(product.panels(), 1);
+        match format {
+            Format::F32 => product.run_float::<V, float::F32>(start..end, panels, &input, &out),
+            Format::Bf16 => product.run_float::<V, float::Bf16>(start..end, panels, &input, &out),
+            Format::F16 => product.run_float::<V, float::F16>(start..end, panels, &input, &out),
+            Format::Q8 => {
+                product.run_quantized::<V, integer::Q8>(start..end, panels, source, &groups, &out);
+            }
+            Format::Q4 => {
+                product.run_quantized::<V, integer::Q4>(start..end, panels, source, &groups, &out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::GROUP;
+    use crate::quantize::ACTIVATION_BYTES;
+    use crate::simd::scalar::Scalar;
+    use crate::team::tests::with_team;
+    use crate::testing::{assert_close, PackedMatrix, Random};
+
+    /// The product by the kernel, on a team of `threads`.
+    fn product(
+        input: &[f32],
+        matrix: &PackedMatrix,
+        columns: usize,
+        bias: Option<&[f32]>,
+        threads: usize,
+    ) -> Vec<f32> {
+        let rows = input.len() / columns;
+        let width = matrix.stored.len() / columns;
+        let mut out = vec![f32::NAN; rows * width];
+        let row_bytes = columns.div_ceil(GROUP) * ACTIVATION_BYTES;
+        let mut scratch = vec![0u64; rows * row_bytes / 8 + 1];
+        let block_rows = 8;
+        let mut blocks = vec![0u64; threads * (block_rows * row_bytes / 8 + 8)];
+        let (out_at, scratch_at) = (out.as_mut_ptr() as usize, scratch.as_mut_ptr() as usize);
+        let blocks_at = blocks.as_mut_ptr() as usize;
+        with_team(threads, |team| unsafe {
+            let op = Matmul {
+                rows,
+                input: input.as_ptr(),
+                weight: matrix.bytes.as_ptr().cast(),
+                format: matrix.format,
+                panel_bytes: matrix.panel_bytes,
+                columns,
+                width,
+                bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+                out: out_at as *mut f32,
+                scratch: scratch_at as *mut u8,
+                blocks: blocks_at as *mut u8,
+                block_rows,
+            };
+            matmul::<Scalar>(&op, team);
+        });
+        out
+    }
+
+    /// Input values as the format's kernel sees them.
+    fn seen(input: &[f32], columns: usize, format: usize) -> Vec<f32> {
+        if format < 3 {
+            return input.to_vec();
+        }
+        let mut seen = Vec::new();
+        for group in input.chunks(columns).flat_map(|row| row.chunks(GROUP)) {
+            let largest = group.iter().fold(0.0f32, |a, &b| a.max(b.abs()));
+            let code = |x: &f32| (x * (127.0 / largest)).round_ties_even() * (largest / 127.0);
+            seen.extend(group.iter().map(code));
+        }
+        seen
+    }
+
+    #[test]
+    fn products_match_float64_in_every_format_and_shape() {
+        let mut random = Random::new(3);
+        for (rows, columns, width) in
+            [(0, 8, 8), (1, 1, 1), (1, 70, 33), (2, 64, 24), (3, 33, 9), (9, 40, 65), (7, 31, 5)]
+        {
+            let input = random.floats(rows * columns);
+            let weights = random.floats(width * columns);
+            let bias = random.floats(width);
+            for format in 0..5 {
+                let matrix = PackedMatrix::new(&weights, width, columns, format);
+                let out = product(&input, &matrix, columns, Some(&bias), 2);
+                let input = seen(&input, columns, format);
+                for (i, &value) in out.iter().enumerate() {
+                    let (row, output) = (i / width, i % width);
+                    let terms = (0..columns).map(|k| {
+                        f64::from(input[row * columns + k])
+                            * f64::from(matrix.stored[output * columns + k])
+                    });
+                    assert_close(value, terms.sum::<f64>() + f64::from(bias[output]), 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_alone_and_in_any_batch_and_team() {
+        let mut random = Random::new(4);
+        let (columns, width) = (77, 100);
+        let input = random.floats(17 * columns);
+        let weights = random.floats(width * columns);
+        for format in 0..5 {
+            let matrix = PackedMatrix::new(&weights, width, columns, format);
+            let whole = product(&input, &matrix, columns, None, 1);
+            for threads in [2, 3] {
+                assert_eq!(whole, product(&input, &matrix, columns, None, threads));
+            }
+            for rows in 1..7 {
+                for first in [0, 5, 17 - rows] {
+                    let part = &input[first * columns..(first + rows) * columns];
+                    let out = product(part, &matrix, columns, None, 1);
+                    assert_eq!(out, whole[first * width..(first + rows) * width]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn stored_values_are_within_half_a_step() {
+        let mut random = Random::new(5);
+        let (rows, columns) = (11, 70);
+        let mut values = random.floats(rows * columns);
+        values[3 * columns..3 * columns + 40].fill(0.0);
+        // A code may lie half a step of the largest scale away, or at the end of the range.
+        let steps =
+            [(0, 0.0), (1, 1.0 / 256.0), (2, 1.0 / 2048.0), (3, 2.0 / 62.7), (4, 2.0 / 7.2)];
+        for (format, step) in steps {
+            let matrix = PackedMatrix::new(&values, rows, columns, format);
+            for (stored, value) in matrix.stored.iter().zip(&values) {
+                assert!((stored - value).abs() <= step / 2.0 + 1e-9, "{stored} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_codes_and_activations_do_not_overflow() {
+        // All weights at the lowest code, all activations at one end or changing ends.
+        for format in [3, 4] {
+            let columns = 64;
+            for pattern in [[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]] {
+                let input: Vec<f32> = (0..columns).map(|i| pattern[i / 4 % 2]).collect();
+                for weight_pattern in [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0]] {
+                    let weights: Vec<f32> =
+                        (0..8 * columns).map(|i| weight_pattern[i / 4 % 2]).collect();
+                    let matrix = PackedMatrix::new(&weights, 8, columns, format);
+                    let out = product(&input, &matrix, columns, None, 1);
+                    for (output, &value) in out.iter().enumerate() {
+                        let terms = (0..columns).map(|k| {
+                            f64::from(input[k]) * f64::from(matrix.stored[output * columns + k])
+                        });
+                        assert_close(value, terms.sum::<f64>(), 1e-5);
+                    }
+                }
+            }
+        }
+    }
+}
