@@ -23,8 +23,10 @@ interface FlagRow {
 export const commands = {
   serve: "OpenAI-compatible server and playground (default model: nano)",
   chat: "Talk to a model in the terminal, with pictures",
+  quantize: "Pack a checkpoint into q8 or q4 files that load in seconds",
   doctor: "What this machine can do and which kernels run",
   parity: "Compare this build with golden fixtures",
+  bench: "How fast this machine is, beside its limits and other engines",
 } as const;
 
 export type CommandName = keyof typeof commands;
@@ -41,45 +43,71 @@ const oneOf = (...choices: string[]) => ({
 });
 
 const running = ["serve", "chat"] as const;
+const loading = [...running, "quantize"] as const;
 
 const flagTable: readonly FlagRow[] = [
   {
     name: "model",
-    commands: running,
+    commands: loading,
     value: "[NAME=]DIR",
     repeated: true,
-    help: "Checkpoint folder in Hugging Face layout; repeatable. Default: the shipped nano",
+    help: "Folder in Hugging Face layout, or packed; repeatable. Default: the shipped nano",
   },
   { name: "host", commands: ["serve"], value: "ADDRESS", help: "Listen address (127.0.0.1)" },
   { name: "port", commands: ["serve"], value: "N", ...integer(0, 65535), help: "Port (8080)" },
   {
     name: "backend",
-    commands: [...running, "parity", "doctor"],
+    commands: [...loading, "parity", "doctor"],
     ...oneOf("wasm", "webgpu", "reference"),
     help: "Executor of the model program (wasm)",
   },
   {
     name: "variant",
-    commands: [...running, "doctor"],
+    commands: [...loading, "doctor", "bench"],
     ...oneOf("relaxed-threads", "simd-threads", "simd"),
     help: "Kernel variant; default: the best this machine runs",
   },
   {
     name: "quant",
+    commands: [...loading, "parity"],
+    ...oneOf("none", "q8", "q4"),
+    help: "Weights: as stored, or groups of 32 in 8 or 4 bits with int8 activations (none)",
+  },
+  {
+    name: "preset",
+    commands: [...loading, "parity"],
+    ...oneOf("mixed", "uniform"),
+    help: "q4 with head, first and last layers in q8, or q4 in every linear (mixed)",
+  },
+  {
+    name: "vision-quant",
+    commands: [...loading, "parity"],
+    ...oneOf("none", "q8", "q4"),
+    help: "Weights of the vision tower; default: q8 when --quant is q8 or q4",
+  },
+  {
+    name: "verify",
     commands: running,
-    ...oneOf("none", "q8"),
-    help: "Weights: as stored with float32 arithmetic, or int8 groups (none)",
+    help: "Check the hashes of a packed folder before loading it",
+  },
+  { name: "out", commands: ["quantize"], value: "DIR", help: "Folder to write; resumed if begun" },
+  {
+    name: "part-mib",
+    commands: ["quantize"],
+    value: "N",
+    ...integer(1, 65_536),
+    help: "Size of its files, the most that an interruption loses (1024)",
   },
   {
     name: "threads",
-    commands: [...running, "parity", "doctor"],
+    commands: [...loading, "parity", "doctor", "bench"],
     value: "N",
     ...integer(1, 256),
     help: "Compute threads; default: one per core",
   },
   {
     name: "synthetic",
-    commands: running,
+    commands: loading,
     help: "Draw weights from a seed by tensor name; DIR needs config.json only (benchmarks)",
   },
   {
@@ -176,7 +204,42 @@ const flagTable: readonly FlagRow[] = [
     help: "Picture to ask about",
   },
   { name: "json", commands: ["doctor"], help: "Print JSON" },
-  { name: "help", commands: ["serve", "chat", "doctor", "parity"], help: "Show this help" },
+  { name: "json", commands: ["bench"], value: "FILE", help: "Write the report as JSON" },
+  { name: "svg", commands: ["bench"], value: "FILE", help: "Write the chart" },
+  { name: "all", commands: ["bench"], help: "Also 8B, experts, batches and peers" },
+  {
+    name: "only",
+    commands: ["bench"],
+    value: "GLOB",
+    help: "Only rows of that name, * for anything: 'decode/*'",
+  },
+  {
+    name: "repeats",
+    commands: ["bench"],
+    value: "N",
+    ...integer(1, 100),
+    help: "Samples of a row (3)",
+  },
+  {
+    name: "peers",
+    commands: ["bench"],
+    value: "NAME,…",
+    help: "Measure llama.cpp, wllama, onnxruntime-web too; default: none, all with --all",
+  },
+  {
+    name: "cache",
+    commands: ["bench"],
+    value: "DIR",
+    help: "Folder of the peers and their files (.cache/bench)",
+  },
+  {
+    name: "results",
+    commands: ["bench"],
+    value: "FILE",
+    help: "Measure nothing: write benchmarks/RESULTS.md from a report",
+  },
+  { name: "smoke", commands: ["bench"], help: "Measure a shape without width: tests the bench" },
+  { name: "help", commands: [...loading, "doctor", "parity", "bench"], help: "Show this help" },
 ];
 
 /** Parsed flags of one command: strings, lists for repeated flags, true for switches. */

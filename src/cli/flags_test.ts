@@ -45,7 +45,7 @@ Deno.test("helpText() covers every command", () => {
     match(helpText(), new RegExp(`  ${name}`));
     match(helpText(name as CommandName), new RegExp(`Usage: deno task ${name} \\[flags\\]`));
   }
-  match(flagMarkdown("serve"), /`--quant none\\\|q8`/);
+  match(flagMarkdown("serve"), /`--quant none\\\|q8\\\|q4`/);
 });
 
 Deno.test("the README's flag table is the one of this version", async () => {

@@ -2,11 +2,14 @@
 import { basename } from "node:path";
 import { openBackend } from "@/kernels/open.ts";
 import { inlineCodec } from "@/media/codec.ts";
+import { precisionOf } from "@/weights/precision.ts";
 import type { Flags } from "./flags.ts";
 import { decodeParity, resizeParity, tilingParity, tokenizerParity } from "./parity_cases.ts";
 import { findFixtures, type Fixture } from "./parity_fixtures.ts";
 import { httpParity } from "./parity_http.ts";
 import { modelParity } from "./parity_model.ts";
+import { precisionFlags } from "./precision_flags.ts";
+import { judgedPrecisions, quantParity } from "./parity_quant.ts";
 import { promptParity } from "./parity_prompt.ts";
 import { failed, type ParityRow, parityTable, skippedRow } from "./parity_report.ts";
 import { printError, printLine } from "./terminal.ts";
@@ -36,6 +39,23 @@ async function modelRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
   return rows;
 }
 
+/** Accuracy of the asked precision, or of both formats with every linear in them. */
+async function quantRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
+  const asked = precisionFlags(flags);
+  const precisions = asked.quantisation === undefined ? judgedPrecisions : [precisionOf(asked)];
+  const rows: ParityRow[] = [];
+  for (const name of backendNames(flags)) {
+    const threads = flags.number("threads");
+    const backend = await openBackend({ name, ...(threads && { threads }) });
+    try {
+      rows.push(...await quantParity(fixture, backend, precisions));
+    } finally {
+      await backend.close();
+    }
+  }
+  return rows;
+}
+
 async function decodeRows(fixture: Fixture): Promise<ParityRow[]> {
   const codec = inlineCodec();
   try {
@@ -49,7 +69,10 @@ async function decodeRows(fixture: Fixture): Promise<ParityRow[]> {
 export async function fixtureParity(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
   switch (fixture.kind) {
     case "model":
-      return await modelRows(fixture, flags);
+      return [
+        ...flags.string("quant") === undefined ? await modelRows(fixture, flags) : [],
+        ...await quantRows(fixture, flags),
+      ];
     case "tokenizer":
       return await tokenizerParity(fixture);
     case "prompt":
@@ -70,8 +93,10 @@ export async function fixtureParity(fixture: Fixture, flags: Flags): Promise<Par
 export async function parity(flags: Flags): Promise<number> {
   const root = flags.string("fixtures") ?? committedFixtures;
   const only = flags.string("only")?.split(",") ?? [];
+  const onlyModels = flags.string("quant") !== undefined;
   const fixtures = (await findFixtures(root)).filter((fixture) =>
-    only.length === 0 || only.some((name) => `${basename(root)}/${fixture.name}`.includes(name))
+    (!onlyModels || fixture.kind === "model") &&
+    (only.length === 0 || only.some((name) => `${basename(root)}/${fixture.name}`.includes(name)))
   );
   if (fixtures.length === 0) {
     printError(`No fixtures found in ${root}${only.length ? ` for ${only.join(", ")}` : ""}`);

@@ -3,19 +3,20 @@
  * logits and greedy tokens, with weights and arithmetic in float32.
  */
 import { dirname, join } from "node:path";
-import type { Backend, KvCache } from "@/kernels/backend.ts";
-import { limits } from "@/limits.ts";
+import type { Backend } from "@/kernels/backend.ts";
 import { loadModel } from "@/model/load.ts";
-import type { StepInput } from "@/model/language_model.ts";
 import type { VisionLanguageModel } from "@/model/vlm.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
 import { diskFolder } from "@/weights/source.ts";
+import { GoldenPrompt, promptBounds } from "./golden_prompt.ts";
 import { type Fixture, type GoldenTensor, readGoldens, readJson } from "./parity_fixtures.ts";
 import { ParityCheck, type ParityRow } from "./parity_report.ts";
 
 /** Fields of golden/cases.json that parity reads. */
 export interface GoldenCases {
   readonly image_token_id: number;
+  /** Ids from here on are special tokens and padding. */
+  readonly base_vocab: number;
   readonly cases: readonly GoldenCase[];
 }
 
@@ -27,10 +28,8 @@ export interface GoldenCase {
   readonly sparse_layers: readonly number[];
 }
 
-const GREEDY_TOKENS = 32;
 /** Strict float32 tolerances of the fixtures. */
 const tolerance = { vision: 2e-5, hidden: 2e-4, logits: 1e-4 };
-const bounds = { stepTokens: 4096, stepTiles: 64, logitRows: 4096 };
 
 /** Checks every case of one model fixture; rows are labelled with the backend. */
 export async function modelParity(fixture: Fixture, backend: Backend): Promise<ParityRow[]> {
@@ -38,8 +37,7 @@ export async function modelParity(fixture: Fixture, backend: Backend): Promise<P
   const { model } = await loadModel({
     folder: diskFolder(dirname(golden)),
     backend,
-    quantisation: "none",
-    bounds,
+    bounds: promptBounds,
   });
   const { cases, image_token_id: imageTokenId } = await readJson<GoldenCases>(fixture.path);
   const label = `${backend.name} ${backend.description.variant}`;
@@ -67,9 +65,7 @@ class CaseRun {
   readonly #checks: Checks;
   readonly #imageTokenId: number;
   readonly #tapped = new Map<string, Tensor>();
-  readonly #ids: number[];
-  readonly #cache: KvCache;
-  #visual: Tensor | undefined;
+  readonly #prompt: GoldenPrompt;
 
   constructor(args: {
     model: VisionLanguageModel;
@@ -83,27 +79,19 @@ class CaseRun {
     this.#goldens = args.goldens;
     this.#checks = args.checks;
     this.#imageTokenId = args.imageTokenId;
-    this.#ids = [...this.#golden("input_ids").values];
-    const pages = Math.ceil((this.#ids.length + GREEDY_TOKENS) / limits.kvPageTokens);
-    this.#cache = args.model.backend.createKvCache({
-      format: "f32",
-      pages,
-      pageTokens: limits.kvPageTokens,
-      ...args.model.kvShape,
-    });
+    this.#prompt = new GoldenPrompt(args);
     args.model.tap = (name, tensor) => this.#keep(name, tensor);
   }
 
   async run(): Promise<void> {
-    await this.#encode();
+    await this.#prompt.encode();
     await this.#compareVision();
-    await this.#forward(this.#ids, 0, true);
+    await this.#prompt.forward(this.#prompt.ids, 0, true);
     await this.#compareDecoder();
     this.#model.tap = undefined;
     await this.#greedy();
     for (const tensor of this.#tapped.values()) this.#model.backend.free(tensor);
-    if (this.#visual) this.#model.backend.free(this.#visual);
-    this.#model.backend.free(this.#cache);
+    this.#prompt.free();
   }
 
   #golden(name: string): GoldenTensor {
@@ -125,21 +113,9 @@ class CaseRun {
     return await this.#model.backend.read(this.#tapped.get(name)!) as Float32Array;
   }
 
-  async #encode(): Promise<void> {
-    const { backend, tokensPerTile, hiddenWidth } = this.#model;
-    const golden = this.#goldens.get("tiles_u8");
-    if (!golden || golden.shape[0] === 0) return;
-    const count = golden.shape[0]!;
-    const tiles = backend.allocate("u8", golden.shape);
-    backend.write(tiles, golden.values);
-    this.#visual = backend.allocate("f32", [count * tokensPerTile, hiddenWidth]);
-    this.#model.encodeTiles(tiles, count, this.#visual);
-    await backend.flush();
-    backend.free(tiles);
-  }
-
   async #compareVision(): Promise<void> {
-    if (!this.#visual) return;
+    const { visual } = this.#prompt;
+    if (!visual) return;
     const check = this.#checks.vision;
     const compareTile0 = async (goldenName: string, name: string): Promise<void> => {
       const golden = this.#goldens.get(goldenName);
@@ -154,42 +130,12 @@ class CaseRun {
     await compareTile0("vit_tile0_post_norm", "vision.norm");
     const features = await this.#kept("vision.features");
     check.compare(`${this.#case.name} vit_output`, features, this.#golden("vit_output").values);
-    const adapted = await this.#model.backend.read(this.#visual) as Float32Array;
+    const adapted = await this.#model.backend.read(visual) as Float32Array;
     check.compare(
       `${this.#case.name} adapter_output`,
       adapted,
       this.#golden("adapter_output").values,
     );
-  }
-
-  /** One step over `ids` from position `first`; logits of all rows or of the last. */
-  async #forward(ids: readonly number[], first: number, all: boolean): Promise<Tensor> {
-    const positions = Int32Array.from(ids, (_, i) => first + i);
-    const input: StepInput = {
-      tokenIds: Int32Array.from(ids),
-      positions,
-      slots: positions,
-      rowSequence: new Int32Array(ids.length),
-      pageTable: Int32Array.from({ length: this.#cache.pages }, (_, i) => i),
-      sequences: 1,
-      splices: first === 0 ? this.#splices() : [],
-      logitRows: all ? positions : Int32Array.of(ids.length - 1),
-    };
-    return await this.#model.forward(input, this.#cache);
-  }
-
-  #splices(): StepInput["splices"] {
-    const splices: StepInput["splices"][number][] = [];
-    let sourceRow = 0;
-    for (let row = 0; row < this.#ids.length; row++) {
-      if (this.#ids[row] !== this.#imageTokenId) continue;
-      const start = row;
-      while (this.#ids[row] === this.#imageTokenId) row++;
-      const rowCount = row - start;
-      splices.push({ source: this.#visual!, sourceRow, stepRow: start, rowCount });
-      sourceRow += rowCount;
-    }
-    return splices;
   }
 
   async #compareDecoder(): Promise<void> {
@@ -221,7 +167,7 @@ class CaseRun {
   async #compareEveryPosition(): Promise<void> {
     const values = await this.#kept("logits");
     const width = this.#model.vocabularySize;
-    const rows = this.#ids.length;
+    const rows = this.#prompt.ids.length;
     const argmax = new Int32Array(rows);
     const max = new Float32Array(rows);
     const lse = new Float32Array(rows);
@@ -254,8 +200,8 @@ class CaseRun {
 
   async #greedy(): Promise<void> {
     const golden = this.#golden("greedy_ids").values;
-    const ids = [...this.#ids];
-    let logits = await this.#forward(ids, 0, false);
+    const ids = [...this.#prompt.ids];
+    let logits = await this.#prompt.forward(ids, 0, false);
     for (let step = 0; step < golden.length; step++) {
       const line = await this.#model.backend.read(logits) as Float32Array;
       let best = 0;
@@ -263,7 +209,7 @@ class CaseRun {
       this.#checks.greedy.record(`${this.#case.name} greedy ${step}`, best === golden[step]);
       this.#compareTop5(step, line);
       ids.push(best);
-      logits = await this.#forward([best], ids.length - 1, false);
+      logits = await this.#prompt.forward([best], ids.length - 1, false);
     }
     await this.#model.backend.flush();
   }

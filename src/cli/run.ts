@@ -17,8 +17,10 @@ type Command = (flags: Flags) => Promise<number>;
 const loaders: Readonly<Record<CommandName, () => Promise<Command>>> = {
   serve: async () => (await import("./serve.ts")).serve,
   chat: async () => (await import("./chat.ts")).chat,
+  quantize: async () => (await import("./quantize.ts")).quantize,
   doctor: async () => (await import("./doctor.ts")).doctor,
   parity: async () => (await import("./parity.ts")).parity,
+  bench: async () => (await import("./bench.ts")).bench,
 };
 
 /** Runs one command line and returns the exit code. */

@@ -5,14 +5,14 @@ import { describeError } from "@/api/errors.ts";
 import { systemClock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import type { KvFormat } from "@/kernels/backend.ts";
-import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
-import type { BackendOptions } from "@/kernels/open.ts";
 import { workerCodec } from "@/media/codec.ts";
 import { MediaLoader } from "@/media/media_source.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
+import { backendFlags } from "./backend_flags.ts";
 import { engineFlags } from "./engine_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { precisionFlags } from "./precision_flags.ts";
 import { openServing, type Serving, type ServingOptions } from "./serving.ts";
 import { type Handler, nanoFolder, siteHandler } from "./site.ts";
 import { printLine } from "./terminal.ts";
@@ -39,19 +39,14 @@ export function modelFolders(flags: Flags): { id: string; folder: string }[] {
 export function servingOptions(
   flags: Flags,
 ): Omit<ServingOptions, "id" | "folder" | "log" | "metrics"> {
-  const threads = flags.number("threads");
-  const variant = flags.string("variant") as WasmBackendOptions["variant"] | undefined;
   const kvMib = flags.number("kv-mib");
   const msac = flags.string("msac");
   return {
-    backend: {
-      name: (flags.string("backend") ?? "wasm") as BackendOptions["name"],
-      ...(threads !== undefined && { threads }),
-      ...(variant !== undefined && { variant }),
-    },
-    quantisation: flags.string("quant") === "q8" ? "q8" : "none",
+    backend: backendFlags(flags),
+    ...precisionFlags(flags),
     ...engineFlags(flags),
     synthetic: flags.on("synthetic"),
+    verify: flags.on("verify"),
     contextTokens: flags.number("context"),
     kvFormat: flags.string("kv") as KvFormat | undefined,
     kvBytesMax: kvMib === undefined ? undefined : kvMib * MIB,

@@ -14,13 +14,14 @@ import { type BackendOptions, openBackend } from "@/kernels/open.ts";
 import { limits } from "@/limits.ts";
 import type { ModelConfig } from "@/model/config.ts";
 import { type LoadedModel, loadModel } from "@/model/load.ts";
-import type { LoadProgress, Quantisation } from "@/model/parameter_source.ts";
+import type { LoadProgress } from "@/model/parameter_source.ts";
 import type { WholeRequest } from "@/media/tiling.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
 import { FAMILY_ADDED_TOKENS, familyAddedTokens } from "@/tokenizer/added_tokens.ts";
 import { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
+import { type Precision, precisionLabel } from "@/weights/precision.ts";
 import { diskFolder, type FileFolder } from "@/weights/source.ts";
 
 /** Context when none is asked for: the model's own limit, up to this. */
@@ -30,12 +31,14 @@ const FULL_CONTEXTS_DEFAULT = 16;
 /** … and no more than this beyond the first. */
 const KV_BYTES_DEFAULT_MAX = 512 * 1024 * 1024;
 
-export interface ServingOptions {
+/** What is not said of the precision is as in `precisionOf`. */
+export interface ServingOptions extends Partial<Precision> {
   readonly id: string;
   readonly folder: string;
   readonly backend: BackendOptions;
-  readonly quantisation: Quantisation;
   readonly synthetic?: boolean;
+  /** Compare the hashes of a packed folder's files before loading. */
+  readonly verify?: boolean;
   readonly contextTokens?: number | undefined;
   readonly kvFormat?: KvFormat | undefined;
   readonly kvBytesMax?: number | undefined;
@@ -74,24 +77,22 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
 }
 
 async function serveOn(backend: Backend, options: ServingOptions): Promise<Serving> {
-  const { quantisation, synthetic, onProgress, log, metrics } = options;
+  const { log, metrics } = options;
   const folder = diskFolder(options.folder);
   const bounds = { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT };
   const loaded = await loadModel({
+    ...options,
     folder,
     backend,
-    quantisation,
     bounds,
-    ...(synthetic && { synthetic }),
-    ...(onProgress && { onProgress }),
   });
-  const { model, config } = loaded;
+  const { model, config, precision } = loaded;
   const tokenizer = await openTokenizer(options, model.vocabularySize);
   const files = Checkpoint.withTensors(folder, []);
   const promptTokens = findPromptTokens(tokenizer);
   const usableVocabulary = Math.min(tokenizer.size, model.vocabularySize);
   const wholePictures = options.anyRes ? wholeRequest(loaded) : undefined;
-  const kvFormat = options.kvFormat ?? (quantisation === "none" ? "f32" : "f16");
+  const kvFormat = options.kvFormat ?? (precision.quantisation === "none" ? "f32" : "f16");
   const load = (folder: FileFolder) => loadModel({ ...options, folder, backend, bounds });
   const draft = await openDraft({ folder: options.draftFolder, load, tokenizer, kvFormat });
   const engine = new Engine({
@@ -107,7 +108,8 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     ...(options.speculation && { speculation: options.speculation }),
     ...(draft && { draft }),
   });
-  const numericClass = [backend.description.numericClass, quantisation, `kv-${kvFormat}`].join("/");
+  const quantization = precisionLabel(precision);
+  const numericClass = [backend.description.numericClass, quantization, `kv-${kvFormat}`].join("/");
   const served: ServedModel = {
     id: options.id,
     generator: engine,
@@ -130,7 +132,7 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     facts: {
       architecture: architectureOf(config),
       parameterCount: loaded.parameterCount,
-      quantization: quantisation,
+      quantization,
       backend: `${backend.name} ${backend.description.variant}`,
     },
   };

@@ -1,12 +1,27 @@
-/** From a checkpoint folder to a model on a backend. */
+/** From a checkpoint or packed folder to a model on a backend. */
+import { OperatingError } from "@/errors.ts";
 import type { Backend } from "@/kernels/backend.ts";
-import { Checkpoint } from "@/weights/checkpoint.ts";
-import type { FileFolder } from "@/weights/source.ts";
-import { syntheticTensor } from "@/weights/synthetic.ts";
-import { type ModelConfig, readModelConfig } from "./config.ts";
-import type { LoadProgress, Quantisation } from "./parameter_source.ts";
-import { impliedTensors, loadParameters } from "./parameters.ts";
+import { folderKind, PackedFolder } from "@/weights/packed_folder.ts";
+import { type Precision, precisionLabel, precisionOf, samePrecision } from "@/weights/precision.ts";
+import { type FileFolder, namesIn } from "@/weights/source.ts";
+import type { ModelConfig } from "./config.ts";
+import { openCheckpoint, readConfig } from "./open_checkpoint.ts";
+import { packedSize } from "./packed_parameters.ts";
+import type { LoadProgress } from "./parameter_source.ts";
+import { loadPackedParameters, loadParameters, type Parameters } from "./parameters.ts";
 import { type ModelBounds, VisionLanguageModel } from "./vlm.ts";
+
+/** What is not said of the precision is as in `precisionOf`, or as the folder was packed. */
+export interface LoadOptions extends Partial<Precision> {
+  readonly folder: FileFolder;
+  readonly backend: Backend;
+  readonly bounds?: Partial<ModelBounds>;
+  /** Draw weights from a seed instead of reading them; the folder needs config.json only. */
+  readonly synthetic?: boolean;
+  /** Compare the hashes of a packed folder's files before anything is loaded. */
+  readonly verify?: boolean;
+  readonly onProgress?: LoadProgress;
+}
 
 export interface LoadedModel {
   readonly model: VisionLanguageModel;
@@ -14,52 +29,84 @@ export interface LoadedModel {
   /** Bytes of all weights as stored. */
   readonly weightBytes: number;
   readonly parameterCount: number;
+  readonly precision: Precision;
 }
 
+type LoadedParameters = Omit<LoadedModel, "model"> & { readonly parameters: Parameters };
+
 /** Reads configuration and weights; throws OperatingError("checkpoint_invalid") listing all faults. */
-export async function loadModel(args: {
-  folder: FileFolder;
-  backend: Backend;
-  quantisation: Quantisation;
-  bounds?: Partial<ModelBounds>;
-  /** Draw weights from a seed instead of reading them; the folder needs config.json only. */
-  synthetic?: boolean;
-  onProgress?: LoadProgress;
-}): Promise<LoadedModel> {
-  const files = Checkpoint.withTensors(args.folder, []);
-  const config = readModelConfig({
-    config: await files.json("config.json"),
-    preprocessor: await files.json("preprocessor_config.json"),
-    generation: await files.json("generation_config.json"),
+export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
+  const { backend, folder, bounds, synthetic } = options;
+  const kind = synthetic ? "checkpoint" : folderKind(await namesIn(folder));
+  if (kind === "unfinished") {
+    throw new OperatingError(
+      "checkpoint_invalid",
+      `Cannot load ${folder.label}: its packing was interrupted; run the same quantize again`,
+    );
+  }
+  const { parameters, ...loaded } = kind === "packed"
+    ? await loadPacked(options)
+    : await loadCheckpoint(options);
+  const model = new VisionLanguageModel({
+    backend,
+    config: loaded.config,
+    parameters,
+    ...(bounds && { bounds }),
   });
-  const checkpoint = args.synthetic
-    ? Checkpoint.withTensors(
-      args.folder,
-      [...await impliedTensors(config)].map(([name, shape]) => syntheticTensor(name, shape)),
-    )
-    : await Checkpoint.open(args.folder);
+  return { model, ...loaded };
+}
+
+async function loadCheckpoint(options: LoadOptions): Promise<LoadedParameters> {
+  const { backend, onProgress } = options;
+  const precision = precisionOf(options);
+  const { checkpoint, config } = await openCheckpoint(options);
   try {
-    const { backend, quantisation, onProgress, bounds } = args;
     const parameters = await loadParameters({
       checkpoint,
       config,
       backend,
-      quantisation,
+      precision,
       ...(onProgress && { onProgress }),
     });
-    let [weightBytes, parameterCount] = [0, 0];
-    for (const tensor of checkpoint.tensors.values()) {
-      weightBytes += tensor.sizeBytes;
-      parameterCount += tensor.shape.reduce((product, size) => product * size, 1);
-    }
-    const model = new VisionLanguageModel({
-      backend,
-      config,
-      parameters,
-      ...(bounds && { bounds }),
-    });
-    return { model, config, weightBytes, parameterCount };
+    const { weightBytes, parameterCount } = checkpoint;
+    return { parameters, config, weightBytes, parameterCount, precision };
   } finally {
     checkpoint.close();
   }
+}
+
+async function loadPacked(options: LoadOptions): Promise<LoadedParameters> {
+  const { folder, backend, verify, onProgress } = options;
+  const config = await readConfig(folder);
+  const packed = await PackedFolder.open(folder);
+  try {
+    const { precision, parameters: parameterCount } = packed.manifest;
+    expectPrecision(options, precision);
+    if (verify) await packed.verify(onProgress);
+    const parameters = await loadPackedParameters({
+      packed,
+      config,
+      backend,
+      ...(onProgress && { onProgress }),
+    });
+    return { parameters, config, weightBytes: packedSize(packed), parameterCount, precision };
+  } finally {
+    packed.close();
+  }
+}
+
+/** Packed weights have the precision that they were packed with; wishes for another are refused. */
+function expectPrecision(options: LoadOptions, packed: Precision): void {
+  const { quantisation, preset, vision } = options;
+  const wished = precisionOf({
+    quantisation: quantisation ?? packed.quantisation,
+    preset: preset ?? packed.preset,
+    vision: vision ?? packed.vision,
+  });
+  if (samePrecision(wished, packed)) return;
+  throw new OperatingError(
+    "checkpoint_invalid",
+    `Cannot load ${options.folder.label} as ${precisionLabel(wished)}: ` +
+      `it is packed as ${precisionLabel(packed)}`,
+  );
 }

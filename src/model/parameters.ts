@@ -5,15 +5,12 @@
 import type { Backend, Matrix } from "@/kernels/backend.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
 import type { Checkpoint } from "@/weights/checkpoint.ts";
+import type { PackedFolder } from "@/weights/packed_folder.ts";
+import type { Precision } from "@/weights/precision.ts";
 import { type DecoderConfig, isSparseLayer, type ModelConfig } from "./config.ts";
-import {
-  CheckingSource,
-  ListingSource,
-  type LoadProgress,
-  type ParameterSource,
-  type Quantisation,
-  UploadingSource,
-} from "./parameter_source.ts";
+import { CheckingSource, ListingSource, UploadingSource } from "./checkpoint_parameters.ts";
+import { CheckingPackedSource, CopyingSource } from "./packed_parameters.ts";
+import type { LoadProgress, ParameterSource } from "./parameter_source.ts";
 
 /** Weight [N, K] with an optional bias [N]. */
 export interface Linear {
@@ -83,20 +80,48 @@ export interface Parameters {
   };
 }
 
-/** Checks the whole folder, then streams it to the backend tensor by tensor. */
+/**
+ * Checks names, types and shapes of a whole checkpoint; throws one OperatingError with all faults.
+ * Returns the bytes of the tensors that the model uses.
+ */
+export async function checkParameters(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+): Promise<number> {
+  const checking = new CheckingSource(checkpoint);
+  await walkParameters(config, checking);
+  checking.reportUnused();
+  checkpoint.problems.throwIfAny(checkpoint.label);
+  return checking.usedBytes;
+}
+
+/** Checks a checkpoint, then streams it to the backend tensor by tensor. */
 export async function loadParameters(args: {
   checkpoint: Checkpoint;
   config: ModelConfig;
   backend: Backend;
-  quantisation: Quantisation;
+  precision: Precision;
   onProgress?: LoadProgress;
 }): Promise<Parameters> {
   const { checkpoint, config } = args;
-  const checking = new CheckingSource(checkpoint);
-  await walk(config, checking);
+  const usedBytes = await checkParameters(checkpoint, config);
+  const options = { ...args, decoderLayers: config.decoder.layers };
+  return await walkParameters(config, new UploadingSource(options, usedBytes));
+}
+
+/** Checks a packed folder against the configuration, then copies it to the backend. */
+export async function loadPackedParameters(args: {
+  packed: PackedFolder;
+  config: ModelConfig;
+  backend: Backend;
+  onProgress?: LoadProgress;
+}): Promise<Parameters> {
+  const { packed, config } = args;
+  const checking = new CheckingPackedSource(packed);
+  await walkParameters(config, checking);
   checking.reportUnused();
-  checkpoint.problems.throwIfAny(checkpoint.label);
-  return await walk(config, new UploadingSource(args, checking.usedBytes));
+  packed.problems.throwIfAny(packed.label);
+  return await walkParameters(config, new CopyingSource(args));
 }
 
 /** Canonical names and shapes of every tensor that a configuration implies. */
@@ -104,19 +129,29 @@ export async function impliedTensors(
   config: ModelConfig,
 ): Promise<ReadonlyMap<string, readonly number[]>> {
   const listing = new ListingSource(!config.decoder.tiedEmbedding);
-  await walk(config, listing);
+  await walkParameters(config, listing);
   return listing.shapes;
 }
 
-async function walk(config: ModelConfig, source: ParameterSource): Promise<Parameters> {
+/** Asks `source` for every weight of the configured model, always in the same order. */
+export async function walkParameters(
+  config: ModelConfig,
+  source: ParameterSource,
+): Promise<Parameters> {
   const vision = await walkVision(config, source);
   const { hiddenWidth } = config.decoder;
   const merged = config.vision.hiddenWidth * config.mergeFactor ** 2;
   const adapter = {
-    normWeight: await source.vector("adapter.norm.weight", merged),
-    normBias: await source.vector("adapter.norm.bias", merged),
-    hidden: await biasedLinear(source, "adapter.hidden", hiddenWidth, merged),
-    output: await biasedLinear(source, "adapter.output", hiddenWidth, hiddenWidth),
+    normWeight: await source.vector({ name: "adapter.norm.weight", size: merged }),
+    normBias: await source.vector({ name: "adapter.norm.bias", size: merged }),
+    hidden: await biasedLinear(source, "adapter.hidden", {
+      rows: hiddenWidth,
+      columns: merged,
+    }),
+    output: await biasedLinear(source, "adapter.output", {
+      rows: hiddenWidth,
+      columns: hiddenWidth,
+    }),
   };
   const rows = source.rowsOf("decoder.embedding") || (config.decoder.vocabularySize ?? 1);
   const embedding = await source.matrix({ name: "decoder.embedding", rows, columns: hiddenWidth });
@@ -124,13 +159,15 @@ async function walk(config: ModelConfig, source: ParameterSource): Promise<Param
   for (let i = 0; i < config.decoder.layers; i++) {
     layers.push(await walkDecoderLayer(config.decoder, source, i));
   }
-  const norm = await source.vector("decoder.norm.weight", hiddenWidth);
+  const norm = await source.vector({ name: "decoder.norm.weight", size: hiddenWidth });
   // A stored head wins over the tie flag: the released 2B says tied and yet stores one.
   const head = await source.matrix({
-    name: source.has("decoder.head") ? "decoder.head" : "decoder.embedding",
+    name: "decoder.head",
     rows,
     columns: hiddenWidth,
-    quantised: true,
+    ...(!source.has("decoder.head") && {
+      stored: { name: "decoder.embedding", firstRow: 0, rows },
+    }),
   });
   return { vision, adapter, decoder: { embedding, layers, norm, head } };
 }
@@ -138,12 +175,11 @@ async function walk(config: ModelConfig, source: ParameterSource): Promise<Param
 async function biasedLinear(
   source: ParameterSource,
   name: string,
-  rows: number,
-  columns: number,
+  size: { rows: number; columns: number },
 ): Promise<Linear> {
   return {
-    weight: await source.matrix({ name: `${name}.weight`, rows, columns }),
-    bias: await source.vector(`${name}.bias`, rows),
+    weight: await source.matrix({ name: `${name}.weight`, ...size }),
+    bias: await source.vector({ name: `${name}.bias`, size: size.rows }),
   };
 }
 
@@ -151,11 +187,12 @@ async function biasedLinear(
 async function linear(
   source: ParameterSource,
   name: string,
-  size: { rows: number; columns: number; quantised?: boolean },
+  size: { rows: number; columns: number },
 ): Promise<Linear> {
+  const bias = `${name}.bias`;
   return {
     weight: await source.matrix({ name: `${name}.weight`, ...size }),
-    bias: source.has(`${name}.bias`) ? await source.vector(`${name}.bias`, size.rows) : undefined,
+    bias: source.has(bias) ? await source.vector({ name: bias, size: size.rows }) : undefined,
   };
 }
 
@@ -165,16 +202,22 @@ async function walkVision(
 ): Promise<Parameters["vision"]> {
   const { hiddenWidth, patchSize, layers, featureLayer } = config.vision;
   const patches = Math.floor(config.preprocess.tileSize / patchSize) ** 2;
-  const position = await source.vector("vision.position", patches * hiddenWidth);
+  const position = await source.vector({
+    name: "vision.position",
+    size: patches * hiddenWidth,
+  });
   const result: VisionLayer[] = [];
   for (let i = 0; i < layers; i++) result.push(await walkVisionLayer(config, source, i));
   return {
-    patch: await biasedLinear(source, "vision.patch", hiddenWidth, 3 * patchSize ** 2),
-    patchNorm: await source.vector("vision.patchNorm.weight", hiddenWidth),
+    patch: await biasedLinear(source, "vision.patch", {
+      rows: hiddenWidth,
+      columns: 3 * patchSize ** 2,
+    }),
+    patchNorm: await source.vector({ name: "vision.patchNorm.weight", size: hiddenWidth }),
     position: { ...position, shape: [patches, hiddenWidth] },
     layers: result,
     norm: featureLayer === "normed" || source.has("vision.norm.weight")
-      ? await source.vector("vision.norm.weight", hiddenWidth)
+      ? await source.vector({ name: "vision.norm.weight", size: hiddenWidth })
       : undefined,
   };
 }
@@ -191,26 +234,24 @@ async function walkVisionLayer(
   const projection = async (which: "query" | "key" | "value", third: number): Promise<Linear> => {
     // One stored tensor holds q, k and v rows; transformers' aimv2 stores them apart.
     if (source.has(`${at}.${which}.weight`)) return await linear(source, `${at}.${which}`, square);
-    const part = { first: third * hiddenWidth, stored: 3 * hiddenWidth };
-    return {
-      weight: await source.matrix({
-        name: `${at}.qkv.weight`,
-        ...square,
-        firstRow: part.first,
-        storedRows: part.stored,
-      }),
-      bias: source.has(`${at}.qkv.bias`)
-        ? await source.vector(`${at}.qkv.bias`, hiddenWidth, part)
-        : undefined,
-    };
+    const [first, size] = [third * hiddenWidth, 3 * hiddenWidth];
+    const weight = await source.matrix({
+      name: `${at}.${which}.weight`,
+      ...square,
+      stored: { name: `${at}.qkv.weight`, firstRow: first, rows: size },
+    });
+    if (!source.has(`${at}.qkv.bias`)) return { weight, bias: undefined };
+    const stored = { name: `${at}.qkv.bias`, first, size };
+    const bias = { name: `${at}.${which}.bias`, size: hiddenWidth, stored };
+    return { weight, bias: await source.vector(bias) };
   };
   return {
-    attentionNorm: await source.vector(`${at}.attentionNorm.weight`, hiddenWidth),
+    attentionNorm: await source.vector({ name: `${at}.attentionNorm.weight`, size: hiddenWidth }),
     query: await projection("query", 0),
     key: await projection("key", 1),
     value: await projection("value", 2),
     output: await linear(source, `${at}.output`, square),
-    mlpNorm: await source.vector(`${at}.mlpNorm.weight`, hiddenWidth),
+    mlpNorm: await source.vector({ name: `${at}.mlpNorm.weight`, size: hiddenWidth }),
     mlp: {
       gate: await linear(source, `${at}.gate`, wide),
       up: await linear(source, `${at}.up`, wide),
@@ -228,20 +269,19 @@ async function walkDecoderLayer(
   const queryWidth = config.heads * headWidth;
   const kvWidth = config.kvHeads * headWidth;
   const at = `decoder.${index}`;
-  const into = (rows: number) => ({ rows, columns: hiddenWidth, quantised: true });
+  const into = (rows: number) => ({ rows, columns: hiddenWidth });
   return {
-    attentionNorm: await source.vector(`${at}.attentionNorm.weight`, hiddenWidth),
+    attentionNorm: await source.vector({ name: `${at}.attentionNorm.weight`, size: hiddenWidth }),
     query: await linear(source, `${at}.query`, into(queryWidth)),
     key: await linear(source, `${at}.key`, into(kvWidth)),
     value: await linear(source, `${at}.value`, into(kvWidth)),
     output: await linear(source, `${at}.output`, {
       rows: hiddenWidth,
       columns: queryWidth,
-      quantised: true,
     }),
-    queryNorm: await source.vector(`${at}.queryNorm.weight`, headWidth),
-    keyNorm: await source.vector(`${at}.keyNorm.weight`, headWidth),
-    mlpNorm: await source.vector(`${at}.mlpNorm.weight`, hiddenWidth),
+    queryNorm: await source.vector({ name: `${at}.queryNorm.weight`, size: headWidth }),
+    keyNorm: await source.vector({ name: `${at}.keyNorm.weight`, size: headWidth }),
+    mlpNorm: await source.vector({ name: `${at}.mlpNorm.weight`, size: hiddenWidth }),
     feedForward: await walkFeedForward(config, source, index),
   };
 }
@@ -254,8 +294,8 @@ async function walkFeedForward(
   const { hiddenWidth, intermediateWidth, moe } = config;
   const at = `decoder.${index}`;
   if (moe === undefined || !isSparseLayer(config, index)) {
-    const wide = { rows: intermediateWidth, columns: hiddenWidth, quantised: true };
-    const narrow = { rows: hiddenWidth, columns: intermediateWidth, quantised: true };
+    const wide = { rows: intermediateWidth, columns: hiddenWidth };
+    const narrow = { rows: hiddenWidth, columns: intermediateWidth };
     return {
       kind: "dense",
       mlp: {

@@ -3,9 +3,10 @@
  * under canonical names. Reads headers only; tensor bytes are streamed on request.
  */
 import { OperatingError } from "@/errors.ts";
+import { elementCount } from "@/tensor/dtype.ts";
 import { canonicalName, type TensorName } from "./names.ts";
 import { readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
-import type { ByteSource, FileFolder } from "./source.ts";
+import { type ByteSource, type FileFolder, namesIn } from "./source.ts";
 
 const INDEX = "model.safetensors.index.json";
 /** Problems of one kind listed in a message before "and n more". */
@@ -63,7 +64,7 @@ export class Checkpoint {
   /** Reads all headers of a folder. Bad files and names are collected in `problems`. */
   static async open(folder: FileFolder): Promise<Checkpoint> {
     const problems = new CheckpointProblems();
-    const names = await folderNames(folder);
+    const names = await namesIn(folder);
     const sources: ByteSource[] = [];
     const stored = new Map<string, StoredTensor>();
     try {
@@ -92,6 +93,15 @@ export class Checkpoint {
     return new Checkpoint(folder, byName, [], new CheckpointProblems());
   }
 
+  /** Bytes of all tensors as stored. */
+  get weightBytes(): number {
+    return this.tensors.values().reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
+  }
+
+  get parameterCount(): number {
+    return this.tensors.values().reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  }
+
   /** A JSON file of the folder; undefined when absent. */
   async json(name: string): Promise<unknown> {
     const text = await this.text(name);
@@ -113,20 +123,8 @@ export class Checkpoint {
   }
 }
 
-async function folderNames(folder: FileFolder): Promise<string[]> {
-  try {
-    return await folder.names();
-  } catch (cause) {
-    throw new OperatingError(
-      "checkpoint_invalid",
-      `Cannot open model folder ${folder.label}: no such folder`,
-      { cause },
-    );
-  }
-}
-
 async function readText(folder: FileFolder, name: string): Promise<string | undefined> {
-  if (!(await folderNames(folder)).includes(name)) return undefined;
+  if (!(await namesIn(folder)).includes(name)) return undefined;
   const source = await folder.open(name);
   try {
     return new TextDecoder().decode(await source.read(0, source.sizeBytes));
