@@ -152,7 +152,7 @@ interface PlannedWeight {
 }
 
 /** Notes what the model asks for, in the order in which it will load it. */
-class PlanningSource implements ParameterSource {
+export class PlanningSource implements ParameterSource {
   readonly weights: PlannedWeight[] = [];
   readonly #checkpoint: Checkpoint;
   readonly #precision: Precision;
