@@ -346,9 +346,12 @@ class FramedConnection implements Connection {
     this.#checkBacklog();
   }
 
-  /** Data is bounded by the peer's window; a peer that does not read its control frames is stuck. */
+  /**
+   * Data is bounded by the peer's window: once what waits, and once what the stream has passed on
+   * in one piece and still counts. A peer that does not read its control frames is stuck.
+   */
   #checkBacklog(): void {
-    const most = this.#agreement!.sendWindowBytes + limits.clusterBacklogBytesMax;
+    const most = 2 * this.#agreement!.sendWindowBytes + limits.clusterBacklogBytesMax;
     if (this.#stream.backlogBytes <= most) return;
     const message = `Lost ${this.peer.nodeId}: it leaves ${this.#stream.backlogBytes} bytes unread`;
     this.#finish({ kind: "stuck", error: new OperatingError("unavailable", message) });

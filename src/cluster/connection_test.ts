@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { limits } from "@/limits.ts";
 import { connect, HandClock, identityOf, meet, record, SECRET_TEXT, settle } from "./_peers.ts";
 import { ClusterSecret } from "./cluster_secret.ts";
-import type { ConnectionEnd } from "./connection.ts";
+import type { ByteStream } from "./byte_stream.ts";
+import { type ConnectionEnd, openConnection } from "./connection.ts";
+import { MemoryNetwork } from "./memory_stream.ts";
 import { createFrame, FRAME_MAGIC, HEADER_BYTES, type OutgoingFrame } from "./frame.ts";
 import { HandshakeError, type HandshakeFailure, ProtocolError } from "./protocol_error.ts";
 
@@ -198,6 +200,41 @@ Deno.test("a peer that sends beyond its credit is cut off before the body is tak
   await settle();
   assert.equal(taken, 2);
   assert.ok(ends[0]!.error instanceof ProtocolError && ends[0]!.error.violation === "window");
+});
+
+Deno.test("a peer that reads nothing is given up before memory runs out", async () => {
+  const clock = new HandClock();
+  const network = new MemoryNetwork();
+  let backlogBytes = 0;
+  const options = (role: "front" | "shard") => ({
+    clock,
+    every: clock.every,
+    frameBytesMax: 1 << 16,
+    windowBytes: 1 << 17,
+    nonce: crypto.getRandomValues(new Uint8Array(32)),
+    identity: identityOf(role),
+  });
+  network.listen("memory:a", (stream) => {
+    void openConnection(stream, { ...options("shard"), side: "listener" }).then(record);
+  });
+  const stream = network.dial("memory:a");
+  const slow: ByteStream = {
+    peer: stream.peer,
+    binding: stream.binding,
+    get backlogBytes() {
+      return backlogBytes;
+    },
+    start: (sink) => stream.start(sink),
+    write: (bytes) => stream.write(bytes),
+    close: (how) => stream.close(how),
+  };
+  const { ends } = record(await openConnection(slow, { ...options("front"), side: "dialer" }));
+  backlogBytes = (1 << 18) + limits.clusterBacklogBytesMax;
+  await clock.advance(1000);
+  assert.equal(ends.length, 0);
+  backlogBytes++;
+  await clock.advance(400);
+  assert.equal(ends[0]?.kind, "stuck");
 });
 
 Deno.test("nodes that do not fit refuse each other with the reason, on both sides", async () => {
