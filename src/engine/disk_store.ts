@@ -18,6 +18,8 @@ const INCOMING = "incoming";
 const KEY = /^[0-9a-f]{64}$/;
 /** Part of the bound that may be written before the folder is looked through again for others' files. */
 const SCAN_SHARE = 1 / 16;
+/** … and values, so that small ones do not cost a look each. */
+const SCAN_WRITES = 32;
 
 export interface DiskStoreCounts {
   readonly bytes: number;
@@ -32,6 +34,12 @@ export interface DiskStoreCounts {
   readonly evictions: number;
 }
 
+interface Known {
+  readonly size: number;
+  /** When its file last said that it was used. */
+  readonly usedMs: number;
+}
+
 interface Job {
   readonly key: string;
   readonly bytes: Uint8Array;
@@ -42,13 +50,14 @@ export class DiskStore {
   readonly #bytesMax: number;
   readonly #clock: Clock;
   readonly #log: Logger;
-  /** Sizes of the files known, least recently used first. */
-  readonly #sizes = new Map<string, number>();
+  /** The files known, least recently used first. */
+  readonly #known = new Map<string, Known>();
   readonly #queue = new Map<string, Job>();
   readonly #counts = { stored: 0, restored: 0, dropped: 0, corrupt: 0, failures: 0, evictions: 0 };
   #totalBytes = 0;
   #queuedBytes = 0;
   #writtenSinceScan = 0;
+  #writesSinceScan = 0;
   /** No writes before this time: the disk failed. */
   #retryAtMs = -Infinity;
   #writing: Promise<void> | undefined;
@@ -75,12 +84,12 @@ export class DiskStore {
   }
 
   get counts(): DiskStoreCounts {
-    return { ...this.#counts, bytes: this.#totalBytes, entries: this.#sizes.size };
+    return { ...this.#counts, bytes: this.#totalBytes, entries: this.#known.size };
   }
 
   /** Whether a value was there when it was last looked for. */
   has(key: string): boolean {
-    return this.#sizes.has(key) || this.#queue.has(key);
+    return this.#known.has(key) || this.#queue.has(key);
   }
 
   /** Queue room for a value of that size. */
@@ -125,13 +134,23 @@ export class DiskStore {
       return undefined;
     }
     this.#counts.restored += 1;
-    this.#note(key, entry.length);
+    this.touch(key);
+    return value;
+  }
+
+  /** Makes a value the most recently used one. */
+  touch(key: string): void {
+    const known = this.#known.get(key);
+    if (known === undefined) return;
+    const nowMs = this.#clock.epochMs();
+    const isNews = nowMs - known.usedMs > limits.cacheTouchMs;
+    this.#note(key, isNews ? { ...known, usedMs: nowMs } : known);
+    if (!isNews) return;
     // The next start reads the order of use from the files' times.
-    const now = new Date(this.#clock.epochMs());
-    Deno.utime(path, now, now).catch((error) => {
+    const now = new Date(nowMs);
+    Deno.utime(this.#path(key), now, now).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) this.#fail("touch", error);
     });
-    return value;
   }
 
   /** Waits for what is queued, but not for ever. */
@@ -162,13 +181,14 @@ export class DiskStore {
     const aside = join(this.#folder, INCOMING, `${key.slice(0, 16)}-${Deno.pid}-${freshSeed()}`);
     try {
       const entry = await encodeEntry(key, bytes);
-      await Deno.mkdir(join(this.#folder, key.slice(0, 2)), { recursive: true });
       await Deno.writeFile(aside, entry);
       await Deno.rename(aside, path);
       this.#counts.stored += 1;
-      this.#note(key, entry.length);
+      this.#note(key, { size: entry.length, usedMs: this.#clock.epochMs() });
       this.#writtenSinceScan += entry.length;
-      if (this.#writtenSinceScan > this.#bytesMax * SCAN_SHARE) await this.#scan();
+      this.#writesSinceScan += 1;
+      const isOutdated = this.#writtenSinceScan > this.#bytesMax * SCAN_SHARE;
+      if (isOutdated && this.#writesSinceScan >= SCAN_WRITES) await this.#scan();
       await this.#evict();
     } catch (error) {
       this.#fail("write", error);
@@ -179,8 +199,8 @@ export class DiskStore {
 
   /** Gives up the least recently used values beyond the bound. */
   async #evict(): Promise<void> {
-    while (this.#totalBytes > this.#bytesMax || this.#sizes.size > limits.cacheEntriesMax) {
-      const [oldest] = this.#sizes.keys();
+    while (this.#totalBytes > this.#bytesMax || this.#known.size > limits.cacheEntriesMax) {
+      const [oldest] = this.#known.keys();
       if (oldest === undefined) return;
       this.#forget(oldest);
       this.#counts.evictions += 1;
@@ -191,43 +211,44 @@ export class DiskStore {
   /** Reads the folder anew: other processes write and delete in it too. */
   async #scan(): Promise<void> {
     this.#writtenSinceScan = 0;
-    const found: { key: string; size: number; usedMs: number }[] = [];
-    for await (const part of Deno.readDir(this.#folder)) {
-      const folder = join(this.#folder, part.name);
-      if (!part.isDirectory) {
-        await this.#remove(folder);
-        continue;
-      }
-      for await (const { name, isFile } of Deno.readDir(folder)) {
-        const path = join(folder, name);
-        const info = await statIfPresent(path);
-        if (info === undefined) continue;
-        const usedMs = info.mtime?.getTime() ?? 0;
-        const isOurs = isFile && KEY.test(name) && name.startsWith(part.name);
-        if (isOurs && info.size <= limits.cacheQueueBytesMax) {
-          found.push({ key: name, size: info.size, usedMs });
-        } else if (
-          // Somebody may be writing it.
-          part.name !== INCOMING || this.#clock.epochMs() - usedMs > limits.cacheIncomingMs
-        ) await this.#remove(path);
-      }
+    this.#writesSinceScan = 0;
+    const found: ({ key: string } & Known)[] = [];
+    for await (const { name } of Deno.readDir(this.#folder)) {
+      if (name === INCOMING) continue;
+      const path = join(this.#folder, name);
+      const info = await statIfPresent(path);
+      if (info === undefined) continue;
+      const isOurs = info.isFile && KEY.test(name) && info.size <= limits.cacheQueueBytesMax;
+      if (isOurs) found.push({ key: name, size: info.size, usedMs: info.mtime?.getTime() ?? 0 });
+      else await this.#remove(path);
     }
-    this.#sizes.clear();
+    await this.#removeUnfinished();
+    this.#known.clear();
     this.#totalBytes = 0;
     found.sort((a, b) => a.usedMs - b.usedMs);
-    for (const { key, size } of found) this.#note(key, size);
+    for (const { key, ...known } of found) this.#note(key, known);
   }
 
-  /** Makes a key the most recently used one. */
-  #note(key: string, size: number): void {
+  /** Deletes what a dead process left half written; younger files may be in the making. */
+  async #removeUnfinished(): Promise<void> {
+    for await (const { name } of Deno.readDir(join(this.#folder, INCOMING))) {
+      const path = join(this.#folder, INCOMING, name);
+      const info = await statIfPresent(path);
+      const ageMs = this.#clock.epochMs() - (info?.mtime?.getTime() ?? 0);
+      if (info !== undefined && ageMs > limits.cacheIncomingMs) await this.#remove(path);
+    }
+  }
+
+  /** Files a key as the most recently used one. */
+  #note(key: string, known: Known): void {
     this.#forget(key);
-    this.#sizes.set(key, size);
-    this.#totalBytes += size;
+    this.#known.set(key, known);
+    this.#totalBytes += known.size;
   }
 
   #forget(key: string): void {
-    this.#totalBytes -= this.#sizes.get(key) ?? 0;
-    this.#sizes.delete(key);
+    this.#totalBytes -= this.#known.get(key)?.size ?? 0;
+    this.#known.delete(key);
   }
 
   async #remove(path: string): Promise<void> {
@@ -247,7 +268,7 @@ export class DiskStore {
   }
 
   #path(key: string): string {
-    return join(this.#folder, key.slice(0, 2), key);
+    return join(this.#folder, key);
   }
 }
 

@@ -14,13 +14,12 @@ class Folder implements AsyncDisposable {
   nowMs = 0;
 
   open(bytesMax = 1e6): Promise<DiskStore> {
-    const clock = { nowMs: () => this.nowMs, epochMs: () => this.epochMs += 2000 };
+    const clock = { nowMs: () => this.nowMs, epochMs: () => this.epochMs += 100_000 };
     return DiskStore.open({ folder: this.path, bytesMax, clock, log: silentLogger });
   }
 
   file(n: number): string {
-    const key = keyOf(n);
-    return join(this.path, "flotilla-cache-1", key.slice(0, 2), key);
+    return join(this.path, "flotilla-cache-1", keyOf(n));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -95,14 +94,16 @@ Deno.test("DiskStore deletes what is flipped, torn, renamed or not ours, and not
 Deno.test("DiskStore goes on when the disk refuses, and tries again later", async () => {
   await using folder = new Folder();
   const store = await folder.open();
-  const shard = join(folder.file(1), "..");
-  Deno.writeTextFileSync(shard, "in the way"); // the folder of the key cannot be made
+  const incoming = join(folder.file(1), "..", "incoming");
+  Deno.removeSync(incoming);
+  Deno.writeTextFileSync(incoming, "in the way");
   assert.ok(store.put(keyOf(1), valueOf(1)));
   while (store.counts.failures === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   await new Promise((resolve) => setTimeout(resolve, 10));
   assert.equal(store.put(keyOf(1), valueOf(1)), false, "the disk has a rest");
   assert.equal(await store.get(keyOf(1)), undefined);
-  Deno.removeSync(shard);
+  Deno.removeSync(incoming);
+  Deno.mkdirSync(incoming);
   folder.nowMs = limits.cacheRetryMs + 1;
   assert.ok(store.put(keyOf(1), valueOf(1)));
   await store.close();

@@ -15,11 +15,13 @@ import type { LanguageModel } from "@/model/language_model.ts";
 import { allowedIds } from "@/sampling/token_mask.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
+import type { Archive } from "./archive.ts";
+import { ArchiveTraffic } from "./archive_traffic.ts";
 import { checkBounds, defaultEngineBounds, type EngineBounds } from "./bounds.ts";
 import { DraftModel } from "./draft_model.ts";
 import { EngineTelemetry, type RequestOutcome, type RequestTimes } from "./engine_telemetry.ts";
 import { GenerationStream } from "./generation_stream.ts";
-import type { Plan, StepResult } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import type { EngineEvent, Generation, GenerationRequest, Generator } from "./request.ts";
 import { checkRequest, type RequestRules } from "./request_check.ts";
 import { encodedBytes, kvPageBytes, Runner } from "./runner.ts";
@@ -56,6 +58,8 @@ export interface EngineOptions {
     readonly model: LanguageModel;
     readonly kv: { readonly format: KvFormat; readonly pages: number };
   };
+  /** Keeps KV pages and encoded tiles on disk. The engine closes it. */
+  readonly archive?: Archive;
   /** Checks the bookkeeping whenever the engine falls idle: for tests and debugging. */
   readonly checksIntegrity?: boolean;
 }
@@ -92,6 +96,8 @@ export class Engine implements Generator {
   readonly #rules: RequestRules;
   readonly #scheduler: Scheduler;
   readonly #runner: Runner;
+  readonly #archive: Archive | undefined;
+  readonly #traffic: ArchiveTraffic | undefined;
   #draftModel: DraftModel | undefined;
   readonly #telemetry: EngineTelemetry;
   readonly #checksIntegrity: boolean;
@@ -145,11 +151,20 @@ export class Engine implements Generator {
       endTokenIds,
       allowed,
       speculation: options.speculation ?? "auto",
+      recordsUse: options.archive !== undefined,
     });
     this.#runner = new Runner({
       model,
       kv: { format: kv.format, pages, pageTokens },
       allowed,
+    });
+    this.#archive = options.archive;
+    this.#traffic = options.archive && new ArchiveTraffic({
+      archive: options.archive,
+      scheduler: this.#scheduler,
+      runner: this.#runner,
+      wake: () => this.#wake(),
+      onError: (error) => this.#telemetry.archiveFailed(error),
     });
     this.#draftModel = openDraftModel(options, bounds);
     this.#telemetry = new EngineTelemetry({
@@ -189,6 +204,7 @@ export class Engine implements Generator {
       detach: () => signal?.removeEventListener("abort", cancel),
     });
     if (signal?.aborted) cancel();
+    if (this.#active.has(state)) this.#traffic?.restore(state, () => this.#active.has(state));
     this.#wake();
     return stream;
   }
@@ -218,8 +234,10 @@ export class Engine implements Generator {
   async close(): Promise<void> {
     this.#draining = true;
     this.#failAll(new OperatingError("unavailable", "Cannot go on: the server is stopping"));
+    await this.#traffic?.close();
     await this.#loop;
-    this.#telemetry.summary(this.#scheduler.counts);
+    this.#telemetry.summary(this.#scheduler.counts, this.#archive?.counts);
+    await this.#archive?.close();
     this.#runner.close();
     this.#draftModel?.close();
   }
@@ -268,10 +286,12 @@ export class Engine implements Generator {
       // What is submitted in the same turn shares the first step.
       await Promise.resolve();
       while (true) {
+        await this.#traffic?.betweenSteps();
         const drafts = await this.#draft();
         // No waiting between an empty plan and the end of the loop: who submits then wakes it anew.
         const plan = this.#scheduler.schedule(this.#allowance(), drafts);
-        if (plan.rowCount === 0) break;
+        if (plan.rowCount === 0 && !this.#traffic?.hasErrands) break;
+        if (plan.rowCount === 0) continue;
         await this.#step(plan);
         await this.#yieldIfDue();
       }
@@ -280,7 +300,7 @@ export class Engine implements Generator {
       this.#lose(error);
     } finally {
       this.#isLooping = false;
-      this.#telemetry.counts(this.#scheduler.counts);
+      this.#telemetry.counts(this.#scheduler.counts, this.#archive?.counts);
     }
   }
 
@@ -309,7 +329,7 @@ export class Engine implements Generator {
 
   async #step(plan: Plan): Promise<void> {
     const startMs = this.#stepStartMs = this.#clock.nowMs();
-    let result: StepResult;
+    let result: Awaited<ReturnType<Runner["run"]>>;
     try {
       result = await this.#runner.run(plan);
     } catch (error) {
@@ -321,11 +341,12 @@ export class Engine implements Generator {
     this.#failedSteps = 0;
     for (const output of this.#scheduler.apply(plan, result)) this.#deliver(output);
     const ms = this.#clock.nowMs() - startMs;
-    this.#pacer.observe({ rows: plan.rowCount, tiles: plan.tiles.length, ms });
+    this.#pacer.observe({ rows: plan.rowCount, tiles: result.encoded.length, ms });
     const allDraw = plan.logitRows.length === plan.rowCount && plan.tiles.length === 0;
     if (allDraw) this.#cost.observe(plan.rowCount, ms);
     this.#telemetry.step(plan, ms);
-    this.#telemetry.counts(this.#scheduler.counts);
+    this.#telemetry.counts(this.#scheduler.counts, this.#archive?.counts);
+    await this.#traffic?.storeTiles(result.encoded);
   }
 
   /** A fast backend must not keep timers and requests from running. */

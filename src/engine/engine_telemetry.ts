@@ -2,6 +2,7 @@
 import type { Clock } from "@/clock.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
+import type { DiskStoreCounts } from "./disk_store.ts";
 import type { Plan } from "./plan.ts";
 import type { SchedulerCounts } from "./scheduler.ts";
 
@@ -25,6 +26,7 @@ export class EngineTelemetry {
   /** Bytes of a KV page and of an encoded tile. */
   readonly #sizes: { readonly pageBytes: number; readonly tileBytes: number };
   #counted: SchedulerCounts | undefined;
+  #stored: DiskStoreCounts | undefined;
   #meanRequestSeconds = 1;
 
   constructor(args: {
@@ -102,8 +104,13 @@ export class EngineTelemetry {
     this.#log.error("engine lost: no more requests are taken", { error });
   }
 
-  /** Copies the scheduler's counts into the metrics. */
-  counts(counts: SchedulerCounts): void {
+  archiveFailed(error: unknown): void {
+    this.#log.warn("disk cache fails: answers go on without it", { error });
+  }
+
+  /** Copies the counts of the scheduler, and of the disk cache if there is one, into the metrics. */
+  counts(counts: SchedulerCounts, stored?: DiskStoreCounts): void {
+    if (stored) this.#disk(stored);
     const metrics = this.#metrics;
     metrics.set("flotilla_queue_requests", counts.waitingRequests);
     metrics.set("flotilla_running_sequences", counts.runningSequences);
@@ -133,8 +140,21 @@ export class EngineTelemetry {
     }
   }
 
+  #disk(counts: DiskStoreCounts): void {
+    const metrics = this.#metrics;
+    const last = this.#stored;
+    this.#stored = counts;
+    metrics.set("flotilla_cache_bytes", counts.bytes, { cache: "disk" });
+    const evicted = counts.evictions - (last?.evictions ?? 0);
+    metrics.count("flotilla_cache_evictions_total", evicted, { cache: "disk" });
+    for (const outcome of ["stored", "restored", "dropped", "corrupt", "failures"] as const) {
+      const grown = counts[outcome] - (last?.[outcome] ?? 0);
+      metrics.count("flotilla_disk_cache_total", grown, { outcome });
+    }
+  }
+
   /** One line on what the caches and speculation saved, when the engine closes. */
-  summary(counts: SchedulerCounts): void {
+  summary(counts: SchedulerCounts, stored?: DiskStoreCounts): void {
     const { prefix, vision, drafts } = ratiosOf(counts);
     this.#log.info("engine closed", {
       promptTokens: counts.promptTokens,
@@ -146,6 +166,7 @@ export class EngineTelemetry {
       visionEvictedTiles: counts.visionEvictions,
       draftsAccepted: counts.draftsAccepted,
       draftAcceptance: rounded(drafts),
+      ...(stored && { disk: stored }),
     });
   }
 

@@ -17,6 +17,12 @@ export interface CachedPage {
   readonly children: Map<string, CachedPage>;
 }
 
+/** A page that is put back, and what writes its keys and values into the page it gets. */
+export interface RestoredPage {
+  readonly key: string;
+  readonly fill: (page: number) => void;
+}
+
 export class PrefixCache {
   readonly #pages: KvPages;
   readonly #roots = new Map<string, CachedPage>();
@@ -97,6 +103,29 @@ export class PrefixCache {
     this.#byPage.set(page, cached);
     this.#pages.retain(page);
     return cached;
+  }
+
+  /**
+   * Files pages that were computed earlier below `path`, each filled by its function, as long as
+   * pages can be had. Nobody uses them yet. Returns the path with what was filed or found.
+   */
+  restore(path: readonly CachedPage[], pages: readonly RestoredPage[]): CachedPage[] {
+    const whole = [...path];
+    const held = path.map((cached) => this.retain(cached));
+    try {
+      for (const { key, fill } of pages) {
+        const page = this.allocate();
+        if (page === undefined) break;
+        held.push(page);
+        fill(page);
+        const cached = this.insert(whole.at(-1), key, page);
+        held[held.length - 1] = cached.page;
+        whole.push(cached);
+      }
+    } finally {
+      this.release(held);
+    }
+    return whole;
   }
 
   /** Takes back all pages of a sequence, in sequence order. */

@@ -18,9 +18,18 @@ export class Residency {
   readonly cache: PrefixCache;
   readonly encoder: EncoderCache;
   readonly #bounds: EngineBounds;
+  /** Cached pages that sequences filed or took, parents first; undefined unless somebody asks. */
+  readonly #used: CachedPage[] | undefined;
   #preemptions = 0;
 
-  constructor(args: { cache: PrefixCache; encoder: EncoderCache; bounds: EngineBounds }) {
+  /** With `recordsUse`, `takeUsed` must be called after every step. */
+  constructor(args: {
+    cache: PrefixCache;
+    encoder: EncoderCache;
+    bounds: EngineBounds;
+    recordsUse?: boolean;
+  }) {
+    this.#used = args.recordsUse ? [] : undefined;
     this.cache = args.cache;
     this.encoder = args.encoder;
     this.#bounds = args.bounds;
@@ -28,6 +37,11 @@ export class Residency {
 
   get preemptions(): number {
     return this.#preemptions;
+  }
+
+  /** Cached pages that were filed or taken since the last call. */
+  takeUsed(): CachedPage[] {
+    return this.#used?.splice(0) ?? [];
   }
 
   add(sequence: Sequence): void {
@@ -107,6 +121,7 @@ export class Residency {
       const cached = this.cache.insert(cachedPath.at(-1), key, pages[index]!);
       pages[index] = cached.page;
       cachedPath.push(cached);
+      this.#used?.push(cached);
     }
   }
 
@@ -127,7 +142,7 @@ export class Residency {
   /** Moves a waiting sequence to the running ones if it fits now. */
   #start(sequence: Sequence, options: { headroom: boolean } = { headroom: true }): boolean {
     if (!this.#hasFreePlace() && !this.#preemptPaused()) return false;
-    const path = this.cache.match(this.#matchKeys(sequence));
+    const path = this.cache.match(this.matchKeys(sequence));
     const needed = this.#missingPages(sequence) - path.length;
     // Room for the next page of those that run, or the newcomer would be preempted soon.
     const headroom = () => options.headroom ? this.running.length : 0;
@@ -144,6 +159,7 @@ export class Residency {
   #takePages(sequence: Sequence, path: CachedPage[]): void {
     sequence.pages = path.map((cached) => this.cache.retain(cached));
     sequence.cachedPath = path;
+    this.#used?.push(...path);
     while (this.#missingPages(sequence) > 0) {
       const page = this.cache.allocate();
       assert(page !== undefined, "admission counted a page that is not there");
@@ -162,7 +178,7 @@ export class Residency {
   }
 
   /** Keys of the pages that need not be computed: never the last token, never unscored rows. */
-  *#matchKeys(sequence: Sequence): Generator<string> {
+  *matchKeys(sequence: Sequence): Generator<string> {
     const tokens = Math.min(sequence.wanted - 1, sequence.state.firstUnscoredRow);
     const pages = Math.floor(tokens / this.#bounds.pageTokens);
     for (let index = 0; index < pages; index++) yield sequence.pageKey(index);
@@ -209,10 +225,13 @@ export class Residency {
   }
 }
 
-/** Other choices wait until the first one has computed the prompt; nobody computes unread tokens. */
+/**
+ * Other choices wait until the first one has computed the prompt; nobody computes unread tokens, or
+ * what is about to come from disk.
+ */
 function mayStart(sequence: Sequence): boolean {
   const { state } = sequence;
-  return !state.paused && (state.promptComputed || sequence.leads);
+  return !state.paused && !state.restoring && (state.promptComputed || sequence.leads);
 }
 
 function insertByAge(list: Sequence[], sequence: Sequence): void {

@@ -4,6 +4,7 @@
  */
 import { assert } from "@/assert.ts";
 import type { KvCache, KvFormat } from "@/kernels/backend.ts";
+import { limits } from "@/limits.ts";
 import type { LanguageModel, StepInput } from "@/model/language_model.ts";
 import { GrowingTensor } from "@/sampling/growing_tensor.ts";
 import { Sampler } from "@/sampling/sampler.ts";
@@ -37,6 +38,9 @@ export class Runner {
   readonly #encoded: GrowingTensor;
   /** Visual tokens by slot of the vision cache, [tokens, hiddenWidth] each. */
   readonly #slots = new Map<number, Tensor>();
+  /** Encoded tiles from elsewhere, by hash, until their step comes; oldest first. */
+  readonly #offered = new Map<string, Float32Array>();
+  #offeredBytes = 0;
 
   /** `allowed` is the mask of ids that may be drawn. */
   constructor(args: {
@@ -53,16 +57,51 @@ export class Runner {
     this.#encoded = new GrowingTensor(backend, "f32");
   }
 
+  /**
+   * Takes the visual tokens of a tile, so that it need not be encoded: float32
+   * [tokensPerTile, hiddenWidth] as bytes. What is offered longest ago makes room.
+   */
+  offerTile(hash: string, bytes: Uint8Array): void {
+    const { tokensPerTile, hiddenWidth } = this.#model;
+    if (bytes.length !== 4 * tokensPerTile * hiddenWidth) return;
+    this.#withdraw(hash);
+    this.#offered.set(hash, new Float32Array(bytes.slice().buffer));
+    this.#offeredBytes += bytes.length;
+    while (this.#offeredBytes > limits.cacheRestoreBytesMax) {
+      const [oldest] = this.#offered.keys();
+      this.#withdraw(oldest!);
+    }
+  }
+
+  /** Bytes of a KV page; only between steps. */
+  readPage(page: number): Promise<Uint8Array> {
+    return this.#model.backend.readKvPage(this.#cache, page);
+  }
+
+  /** Puts back a KV page that no step uses; throws RangeError for another size. */
+  writePage(page: number, bytes: Uint8Array): void {
+    this.#model.backend.writeKvPage(this.#cache, page, bytes);
+  }
+
+  /** Visual tokens in a slot, as bytes; only between steps. */
+  async readSlot(slot: number): Promise<Uint8Array> {
+    const tensor = this.#slots.get(slot);
+    assert(tensor !== undefined, `slot ${slot} holds no tile`);
+    const { buffer, byteOffset, byteLength } = await this.#model.backend.read(tensor);
+    return new Uint8Array(buffer, byteOffset, byteLength);
+  }
+
   /** Runs one step. On failure nothing recorded is left behind. */
-  async run(plan: Plan): Promise<StepResult> {
+  async run(plan: Plan): Promise<StepResult & { encoded: readonly PlannedTile[] }> {
     const { backend } = this.#model;
     try {
-      this.#encode(plan.tiles.filter((tile) => tile.picture === undefined));
+      const encoded = plan.tiles.filter((tile) => !this.#useOffered(tile));
+      this.#encode(encoded.filter((tile) => tile.picture === undefined));
       await this.#encodePictures(plan.tiles);
       const logits = await this.#model.forward(this.#stepInput(plan), this.#cache);
       const read = this.#sampler.record(logits, plan.logitRows.map((row) => row.sampling));
       await backend.flush();
-      return { rows: await read() };
+      return { rows: await read(), encoded };
     } catch (error) {
       // What the failed step left recorded must not run inside the next one.
       await backend.flush().catch((cause: unknown) => {
@@ -81,6 +120,20 @@ export class Runner {
     this.#encoded.close();
     this.#sampler.close();
     backend.free(this.#cache);
+  }
+
+  /** Fills a tile's slot with what was offered for it, if anything was. */
+  #useOffered({ hash, slot, picture }: PlannedTile): boolean {
+    const values = picture === undefined ? this.#offered.get(hash) : undefined;
+    if (values === undefined) return false;
+    this.#model.backend.write(this.#slotOf(slot, this.#model.tokensPerTile), values);
+    this.#withdraw(hash);
+    return true;
+  }
+
+  #withdraw(hash: string): void {
+    this.#offeredBytes -= this.#offered.get(hash)?.byteLength ?? 0;
+    this.#offered.delete(hash);
   }
 
   /** Records the vision tower for new tiles and moves each result to its slot. */

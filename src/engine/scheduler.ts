@@ -12,7 +12,7 @@ import type { StepAllowance } from "./step_pacer.ts";
 import { EncoderCache } from "./encoder_cache.ts";
 import { KvPages } from "./kv_pages.ts";
 import type { Plan, PlannedChunk, StepResult } from "./plan.ts";
-import { PrefixCache } from "./prefix_cache.ts";
+import { type CachedPage, PrefixCache, type RestoredPage } from "./prefix_cache.ts";
 import type {
   DraftOutcome,
   EngineEvent,
@@ -87,6 +87,8 @@ export class Scheduler {
     speculation?: SpeculationMode;
     /** Mask of the ids that may be drawn; no other is drafted. */
     allowed?: Int32Array;
+    /** Tells with `takeUsedPages` which pages are worth keeping elsewhere. */
+    recordsUse?: boolean;
   }) {
     const { bounds } = args;
     assert(args.pages * bounds.pageTokens >= args.contextTokens, "the context exceeds the pages");
@@ -97,7 +99,9 @@ export class Scheduler {
     this.#endTokenIds = new Set(args.endTokenIds);
     this.#pages = new KvPages(args.pages);
     const encoder = new EncoderCache(args.tileSlots);
-    this.#residency = new Residency({ cache: new PrefixCache(this.#pages), encoder, bounds });
+    const cache = new PrefixCache(this.#pages);
+    const { recordsUse = false } = args;
+    this.#residency = new Residency({ cache, encoder, bounds, recordsUse });
     const endTokenIds = this.#endTokenIds;
     this.#planner = new StepPlanner({ bounds, encoder, endTokenIds });
     const { contextTokens, allowed, speculation: mode = "off" } = args;
@@ -173,6 +177,33 @@ export class Scheduler {
   setPaused(state: RequestState, paused: boolean): void {
     state.paused = paused;
     if (paused) { for (const sequence of state.live) this.#residency.unpin(sequence); }
+  }
+
+  /**
+   * Cached pages that were filed or taken since the last call, parents first. What they hold stays
+   * as it is until the next step.
+   */
+  takeUsedPages(): CachedPage[] {
+    return this.#residency.takeUsed();
+  }
+
+  /** Whether a tile is encoded and kept. */
+  hasTile(hash: string): boolean {
+    return this.#residency.encoder.has(hash);
+  }
+
+  /** Cached pages that a request would start from now, and the keys of those that it lacks. */
+  findPrefix(state: RequestState): { path: CachedPage[]; missing: string[] } {
+    const [first] = state.live;
+    const keys = first ? [...this.#residency.matchKeys(first)] : [];
+    const path = this.#residency.cache.match(keys);
+    return { path, missing: keys.slice(path.length) };
+  }
+
+  /** Puts back pages that follow `path`; only between steps. See `PrefixCache.restore`. */
+  restorePages(path: readonly CachedPage[], pages: readonly RestoredPage[]): CachedPage[] {
+    assert(this.#inFlight === undefined, "pages are restored while a step is in flight");
+    return this.#residency.cache.restore(path, pages);
   }
 
   /** What a draft model should guess before `schedule`; see `Speculation.wants`. */

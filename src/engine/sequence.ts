@@ -29,6 +29,8 @@ export class RequestState {
   reportedTokens = -1;
   /** The consumer does not read: nothing more is computed until it does. */
   paused = false;
+  /** Pages of its prompt are being read from disk: it does not start yet. */
+  restoring = false;
   readonly #pageKeys: string[] = [];
 
   constructor(args: {

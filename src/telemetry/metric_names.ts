@@ -65,13 +65,19 @@ export const metricSpecs = {
   },
   flotilla_cache_bytes: {
     type: "gauge",
-    help: "Bytes kept for later: KV pages of no running sequence (prefix), encoded tiles (vision).",
+    help: "Bytes kept: KV pages of no running sequence (prefix), encoded tiles (vision), disk.",
     labels: ["cache"],
   },
   flotilla_cache_evictions_total: {
     type: "counter",
-    help: "KV pages (prefix) or tiles (vision) given up for others.",
+    help: "KV pages (prefix), tiles (vision) or files (disk) given up for others.",
     labels: ["cache"],
+  },
+  flotilla_disk_cache_total: {
+    type: "counter",
+    help: "KV pages and tiles by what became of them: stored, restored, dropped (queue full), " +
+      "corrupt (deleted), failures of the disk.",
+    labels: ["outcome"],
   },
   flotilla_draft_tokens_total: {
     type: "counter",
