@@ -18,7 +18,14 @@ import {
   type PlanProposal,
   type PublishedPlan,
 } from "./membership.ts";
-import { type ClusterNode, type NodeId, type Placement, slotsOf } from "./placement.ts";
+import {
+  capacityOf,
+  type ClusterNode,
+  type NodeId,
+  type Placement,
+  slotsOf,
+  uncoveredSlots,
+} from "./placement.ts";
 import { type PlannedPlacement, planPlacement, type PlanPolicy } from "./planner.ts";
 
 export type CoordinatorEffect =
@@ -35,7 +42,8 @@ export interface CoordinatorInput {
 
 export type Phase =
   | { readonly name: "following" } // somebody else plans
-  | { readonly name: "idle" }
+  /** `abandoned` was not published; what is loaded of it is kept for the next plan. */
+  | { readonly name: "idle"; readonly abandoned?: Placement }
   | Copying
   | {
     readonly name: "publishing";
@@ -57,6 +65,8 @@ interface Copying {
   missing: number;
   progressMs: number;
 }
+
+type Wanted = Omit<Assignment, "fence" | "serial" | "keep"> & { readonly keep: Set<number> };
 
 interface Sent {
   readonly assignment: Assignment;
@@ -186,7 +196,7 @@ export class Coordinator {
     this.#planDueMs = nowMs;
   }
 
-  /** Plans when the members changed: soon when they may change further, at once for lost experts. */
+  /** Plans when the members changed, soon: they may change further, or come back. */
   #noticeMembers({ nowMs, view }: CoordinatorInput): void {
     const nodes = nodesOf(view);
     const members = JSON.stringify(
@@ -196,7 +206,7 @@ export class Coordinator {
     const live = new Set(nodes.map(({ id }) => id));
     const isLost = view.plan?.placement.owners.some((owners) => !owners.some((id) => live.has(id)));
     this.#members = members;
-    this.#planDueMs = isLost ? nowMs : nowMs + this.#bounds.planSettleMs;
+    this.#planDueMs = nowMs + this.#bounds.planSettleMs;
     const phase = this.#phase;
     if (phase.name !== "copying") return;
     const isBroken = [...phase.needed.keys()].some((id) => !live.has(id));
@@ -204,8 +214,9 @@ export class Coordinator {
   }
 
   #giveUp(): void {
+    assert(this.#phase.name === "copying", this.#phase.name);
     this.#givenUp += 1;
-    this.#phase = { name: "idle" };
+    this.#phase = { name: "idle", abandoned: this.#phase.target };
   }
 
   #plan({ nowMs, view, load }: CoordinatorInput): void {
@@ -229,6 +240,7 @@ export class Coordinator {
     this.#lastPlan = planned;
     this.#planDueMs = nowMs + this.#bounds.planIntervalMs;
     if (planned.copies.length + planned.drops.length === 0) {
+      this.#phase = { name: "idle" };
       this.#improveAlways = false;
       if (improve !== false) this.#improveDueMs = nowMs + this.#bounds.planIntervalMs;
       return;
@@ -277,7 +289,9 @@ export class Coordinator {
     const late: NodeId[] = [];
     let missing = 0;
     for (const [node, slots] of phase.needed) {
-      const count = slots.filter((slot) => !held.get(node)?.has(slot)).length;
+      // An older assignment may still be under way and make the node drop what it holds now.
+      const isTold = this.#follows(node, phase.target.epoch);
+      const count = slots.filter((slot) => !isTold || !held.get(node)?.has(slot)).length;
       if (count > 0) late.push(node);
       missing += count;
     }
@@ -302,12 +316,19 @@ export class Coordinator {
     this.#giveUp();
   }
 
-  /** Whether the node says that it cannot load what the newest assignment asks for. */
-  #hasFailed(node: NodeId): boolean {
+  /** Whether the node's report answers the newest assignment, made for the epoch. */
+  #follows(node: NodeId, epoch: number): boolean {
     const report = this.#reports.get(node);
     const sent = this.#sent.get(node)?.assignment;
-    return report?.failure !== undefined && report.fence === sent?.fence &&
+    return sent?.epochMax === epoch && report?.fence === sent.fence &&
       report.serial === sent.serial;
+  }
+
+  /** Whether the node says that it cannot load what the plan asks for. */
+  #hasFailed(node: NodeId): boolean {
+    const phase = this.#phase;
+    return phase.name === "copying" && this.#follows(node, phase.target.epoch) &&
+      this.#reports.get(node)?.failure !== undefined;
   }
 
   /** Asks for the plan to be published; again when no answer shows. */
@@ -324,33 +345,52 @@ export class Coordinator {
   /** Tells every node what to hold: when that changed, and again until it reports so. */
   #assign({ nowMs, view }: CoordinatorInput): CoordinatorEffect[] {
     const effects: CoordinatorEffect[] = [];
-    for (const { id } of nodesOf(view)) {
-      const wanted = this.#wanted(id, view);
+    const phase = this.#phase;
+    // Before any plan, nodes keep what they have: the first plan will prefer it.
+    if (!view.plan && phase.name === "idle" && !phase.abandoned) return [];
+    const orphans = orphansOf(view);
+    for (const node of nodesOf(view)) {
+      const { id } = node;
       const { incarnation } = view.members.get(id)!.member;
+      const report = this.#reports.get(id);
+      // Who has not said what it holds is not told what to drop.
+      if (report?.incarnation !== incarnation) continue;
+      const wanted = this.#wanted(id, view);
+      this.#keepOrphans(wanted.keep, { node, orphans });
       let sent = this.#sent.get(id);
-      const isSame = sent?.incarnation === incarnation && isEqual(sent.assignment, wanted);
-      if (!isSame) {
+      if (sent?.incarnation !== incarnation || !isEqual(sent.assignment, wanted)) {
         const assignment = { ...wanted, fence: this.#fence, serial: ++this.#serial };
         sent = { assignment, incarnation, atMs: -Infinity };
         this.#sent.set(id, sent);
       }
-      const report = this.#reports.get(id);
-      const isKnown = report?.incarnation === incarnation && report.fence === this.#fence &&
-        report.serial === sent!.assignment.serial;
-      if (isKnown || nowMs - sent!.atMs < this.#bounds.nodeSilenceMs / 4) continue;
-      sent!.atMs = nowMs;
-      effects.push({ type: "assign", node: id, assignment: sent!.assignment });
+      const { fence, serial } = sent.assignment;
+      const isKnown = report.fence === fence && report.serial === serial;
+      if (isKnown || nowMs - sent.atMs < this.#bounds.nodeSilenceMs / 4) continue;
+      sent.atMs = nowMs;
+      effects.push({ type: "assign", node: id, assignment: sent.assignment });
     }
     return effects;
   }
 
-  #wanted(node: NodeId, view: MembershipView): Omit<Assignment, "fence" | "serial"> {
+  /** Experts without a live owner stay with whoever has them by chance, as far as room allows. */
+  #keepOrphans(keep: Set<number>, args: { node: ClusterNode; orphans: readonly number[] }): void {
+    const held = this.#reports.get(args.node.id)?.held;
+    for (const slot of args.orphans) {
+      if (held?.has(slot) && keep.size < capacityOf(args.node)) keep.add(slot);
+    }
+  }
+
+  #wanted(node: NodeId, view: MembershipView): Wanted {
     const current = view.plan?.placement;
     const keep = slotsOf(current, node);
     const epoch = current?.epoch ?? 0;
     const phase = this.#phase;
-    if (phase.name === "copying" || phase.name === "publishing") {
-      const target = phase.target;
+    const target = phase.name === "copying" || phase.name === "publishing"
+      ? phase.target
+      : phase.name === "idle"
+      ? phase.abandoned
+      : undefined;
+    if (target) {
       return { keep: keep.union(slotsOf(target, node)), epochMin: epoch, epochMax: target.epoch };
     }
     if (phase.name === "settling" && phase.previous) {
@@ -371,7 +411,12 @@ export function nodesOf(view: MembershipView): ClusterNode[] {
     .sort((a, b) => a.id < b.id ? -1 : 1);
 }
 
-function isEqual(a: Assignment, b: Omit<Assignment, "fence" | "serial">): boolean {
+/** Slots of the plan in force that no live node owns. */
+function orphansOf({ plan, members }: MembershipView): number[] {
+  return plan ? uncoveredSlots(plan.placement, (node) => members.has(node)) : [];
+}
+
+function isEqual(a: Assignment, b: Wanted): boolean {
   return a.epochMin === b.epochMin && a.epochMax === b.epochMax && a.keep.size === b.keep.size &&
     a.keep.isSubsetOf(b.keep);
 }

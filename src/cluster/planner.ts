@@ -94,7 +94,7 @@ export function planPlacement(request: PlanRequest): PlannedPlacement {
     const copiesLeft = policy.copiesMax - repairCopies(draft, current);
     balance(draft, { policy, copiesLeft, mustPay: request.improve !== "always" });
   }
-  return result(draft, { policy, refused });
+  return result(draft, { request, refused });
 }
 
 /** A little even load, so that unused experts are shared out evenly too. */
@@ -249,17 +249,23 @@ function moveAway(draft: Draft, args: { slot: number; freed: Set<string> }): boo
 
 function result(
   draft: Draft,
-  args: { policy: PlanPolicy; refused: ReadonlyMap<NodeId, string> },
+  args: { request: PlanRequest; refused: ReadonlyMap<NodeId, string> },
 ): PlannedPlacement {
+  const { policy, current } = args.request;
   const { copies, drops } = draft.changes();
-  const named = ({ node, slot }: Copy) => ({ node: draft.nodes[node]!.id, slot });
+  const nameOf = (node: number) => draft.nodes[node]!.id;
+  const named = ({ node, slot }: Copy) => ({ node: nameOf(node), slot });
+  const isNotRefused = (id: NodeId) => !args.refused.has(id);
   const counts = draft.owners.map((owners) => owners.length);
   return {
-    owners: draft.owners.map((owners) => owners.map((node) => draft.nodes[node]!.id)),
+    owners: draft.owners.map((owners, slot) =>
+      // An expert that found no new place stays with its absent owners: they may come back.
+      owners.length === 0 ? (current?.owners[slot] ?? []).filter(isNotRefused) : owners.map(nameOf)
+    ),
     copies: copies.map(named),
     drops: drops.map(named),
     uncovered: counts.flatMap((count, slot) => count === 0 ? [slot] : []),
-    underReplicated: counts.filter((count) => count < args.policy.replicas).length,
+    underReplicated: counts.filter((count) => count < policy.replicas).length,
     refused: args.refused,
   };
 }
