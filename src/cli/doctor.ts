@@ -1,7 +1,11 @@
 /** `doctor`: what this machine can do, which kernels run and why, what is missing. */
 import { openBackend } from "@/kernels/open.ts";
 import type { BackendDescription } from "@/kernels/backend.ts";
+import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import { obstacle, probeFeatures, WIDE_VARIANT } from "@/kernels/wasm/features.ts";
+import { limits } from "@/limits.ts";
 import type { Flags } from "./flags.ts";
+import { planMemory, planText } from "./memory_plan.ts";
 import { printLine } from "./terminal.ts";
 
 interface Finding {
@@ -19,13 +23,18 @@ interface Report {
   readonly findings: readonly Finding[];
 }
 
-async function kernels(flags: Flags): Promise<BackendDescription | Error> {
-  const [threads, variant] = [flags.number("threads"), flags.string("variant")];
+async function kernels(
+  flags: Flags,
+  memoryBytes: number | undefined,
+): Promise<BackendDescription | Error> {
+  const threads = flags.number("threads");
+  const variant = flags.string("variant") as WasmBackendOptions["variant"] | undefined;
   try {
     const backend = await openBackend({
       name: "wasm",
       ...(threads && { threads }),
-      ...(variant && { variant: variant as "simd" }),
+      ...(variant && { variant }),
+      ...(memoryBytes && { memoryBytes }),
     });
     await backend.close();
     return backend.description;
@@ -46,8 +55,45 @@ async function hasProgram(name: string): Promise<boolean> {
   }
 }
 
-async function examine(flags: Flags): Promise<Report> {
-  const description = await kernels(flags);
+const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
+
+/** What the models of `--model` need, each in its own memory, and whether that is there. */
+async function modelNeeds(flags: Flags): Promise<{ findings: Finding[]; largestBytes: number }> {
+  // Only here: the server's parts need not load for the rest.
+  const { modelFolders, servingOptions } = await import("./serve.ts");
+  const availableBytes = Deno.systemMemoryInfo().available;
+  const findings: Finding[] = [];
+  let largestBytes = 0;
+  for (const { id, folder } of modelFolders(flags)) {
+    const plan = await planMemory({ ...servingOptions(flags), folder });
+    largestBytes = Math.max(largestBytes, plan.totalBytes);
+    findings.push({
+      name: "model",
+      ok: plan.totalBytes <= availableBytes,
+      detail: `${id} needs up to ${planText(plan)}; ${gib(availableBytes)} GiB are available`,
+    });
+  }
+  return { findings, largestBytes };
+}
+
+/** Whether models beyond 32-bit addresses can run. */
+function wideKernels(): Finding {
+  const problem = obstacle(WIDE_VARIANT, probeFeatures());
+  const wideMax = gib(limits.kernelMemory64PagesMax * 65536);
+  const narrowMax = gib(limits.narrowMemoryBytesMax);
+  return {
+    name: "large models",
+    ok: problem === "",
+    detail: problem === ""
+      ? `64-bit kernels take over above ${narrowMax} GiB, up to ${wideMax} GiB`
+      : `nothing above 4 GiB: ${problem}`,
+  };
+}
+
+/** Looks at the machine, and at the models of `--model`. */
+export async function examine(flags: Flags): Promise<Report> {
+  const models = flags.list("model").length > 0 ? await modelNeeds(flags) : undefined;
+  const description = await kernels(flags, models?.largestBytes);
   const failed = description instanceof Error;
   const shared = typeof SharedArrayBuffer !== "undefined";
   const nano = await Deno.stat(new URL("../../models/nano/config.json", import.meta.url))
@@ -66,6 +112,8 @@ async function examine(flags: Flags): Promise<Report> {
         ? `${navigator.hardwareConcurrency} cores, shared memory available`
         : "no shared memory: one thread only",
     },
+    wideKernels(),
+    ...(models?.findings ?? []),
     { name: "nano", ok: nano, detail: nano ? "shipped model found" : "models/nano is missing" },
     {
       name: "video files",

@@ -3,6 +3,7 @@
  * from it. Adding a flag is adding a row.
  */
 import { parseArgs } from "node:util";
+import { variants } from "@/kernels/wasm/features.ts";
 
 /** Raised for a wrong command line; the message names flag, value and expectation. */
 export class UsageError extends Error {
@@ -44,11 +45,13 @@ const oneOf = (...choices: string[]) => ({
 
 const running = ["serve", "chat"] as const;
 const loading = [...running, "quantize"] as const;
+/** Doctor says how much memory a model takes with these. */
+const planning = [...running, "doctor"] as const;
 
 const flagTable: readonly FlagRow[] = [
   {
     name: "model",
-    commands: loading,
+    commands: [...loading, "doctor"],
     value: "[NAME=]DIR",
     repeated: true,
     help: "Folder in Hugging Face layout, or packed; repeatable. Default: the shipped nano",
@@ -64,24 +67,25 @@ const flagTable: readonly FlagRow[] = [
   {
     name: "variant",
     commands: [...loading, "doctor", "bench"],
-    ...oneOf("relaxed-threads", "simd-threads", "simd"),
-    help: "Kernel variant; default: the best this machine runs",
+    ...oneOf(...variants),
+    help:
+      "Kernels; default: the best this machine runs, with 64-bit addresses when they are needed",
   },
   {
     name: "quant",
-    commands: [...loading, "parity"],
+    commands: [...loading, "parity", "doctor"],
     ...oneOf("none", "q8", "q4"),
     help: "Weights: as stored, or groups of 32 in 8 or 4 bits with int8 activations (none)",
   },
   {
     name: "preset",
-    commands: [...loading, "parity"],
+    commands: [...loading, "parity", "doctor"],
     ...oneOf("mixed", "uniform"),
     help: "q4 with head, first and last layers in q8, or q4 in every linear (mixed)",
   },
   {
     name: "vision-quant",
-    commands: [...loading, "parity"],
+    commands: [...loading, "parity", "doctor"],
     ...oneOf("none", "q8", "q4"),
     help: "Weights of the vision tower; default: q8 when --quant is q8 or q4",
   },
@@ -107,25 +111,25 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "synthetic",
-    commands: loading,
+    commands: [...loading, "doctor"],
     help: "Draw weights from a seed by tensor name; DIR needs config.json only (benchmarks)",
   },
   {
     name: "context",
-    commands: running,
+    commands: planning,
     value: "N",
     ...integer(16, 16_777_216),
     help: "Tokens of prompt and answer together; default: the model's limit, at most 32768",
   },
   {
     name: "kv",
-    commands: running,
+    commands: planning,
     ...oneOf("f32", "f16", "q8"),
     help: "KV cache format; default f32 with --quant none, else f16",
   },
   {
     name: "kv-mib",
-    commands: running,
+    commands: planning,
     value: "N",
     ...integer(1, 1_048_576),
     help: "KV cache size in MiB; default: 16 full contexts, at most 512",
@@ -138,22 +142,9 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "draft-model",
-    commands: running,
+    commands: planning,
     value: "DIR",
     help: "Smaller checkpoint with the same tokenizer that drafts tokens; default: none",
-  },
-  {
-    name: "cache-dir",
-    commands: ["serve"],
-    value: "DIR",
-    help: "Keep computed prompts and encoded tiles here across restarts; default: in memory only",
-  },
-  {
-    name: "cache-size",
-    commands: ["serve"],
-    value: "BYTES",
-    ...integer(1 << 20, Number.MAX_SAFE_INTEGER),
-    help: "Bound of that folder (4 GiB)",
   },
   {
     name: "api-key-file",
@@ -188,7 +179,7 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "anyres",
-    commands: running,
+    commands: planning,
     help: "Keep pictures whole at their own size, with interpolated positions, instead of tiles",
   },
   {

@@ -13,6 +13,7 @@ import { backendFlags } from "./backend_flags.ts";
 import { engineFlags } from "./engine_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { precisionFlags } from "./precision_flags.ts";
+import { type MemoryPlan, planText } from "./memory_plan.ts";
 import { openServing, type Serving, type ServingOptions } from "./serving.ts";
 import { type Handler, nanoFolder, siteHandler } from "./site.ts";
 import { printLine } from "./terminal.ts";
@@ -175,6 +176,7 @@ class Server {
         folder,
         log: this.#log,
         metrics: this.#metrics,
+        onPlan: (plan) => this.#warnOfMemory(id, plan),
         onProgress: (done, total) => {
           const percent = Math.floor((100 * done) / total);
           if (percent < shownPercent + 10) return;
@@ -195,6 +197,17 @@ class Server {
         contextTokens,
       });
     }
+  }
+
+  /** The system grants pages before it has them, and ends the process when it has none left. */
+  #warnOfMemory(model: string, plan: MemoryPlan): void {
+    const availableBytes = Deno.systemMemoryInfo().available;
+    if (plan.totalBytes <= availableBytes) return;
+    this.#log.warn("memory may not suffice; --context or --kv-mib makes the KV cache smaller", {
+      model,
+      needed: planText(plan),
+      availableGib: Number((availableBytes / 2 ** 30).toFixed(1)),
+    });
   }
 
   /** Refuses new work, lets running answers end for a while, then closes everything. */

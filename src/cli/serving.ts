@@ -5,9 +5,10 @@
 import { findPromptTokens, type ServedModel } from "@/chat/served_model.ts";
 import { readGrammar } from "@/chat/template.ts";
 import { systemClock } from "@/clock.ts";
-import type { Archive } from "@/engine/archive.ts";
 import { Engine } from "@/engine/engine.ts";
 import type { EngineBounds } from "@/engine/bounds.ts";
+import type { SpeculationMode } from "@/engine/speculation.ts";
+import { openDraft } from "./draft.ts";
 import type { Backend, KvFormat } from "@/kernels/backend.ts";
 import { type BackendOptions, openBackend } from "@/kernels/open.ts";
 import { limits } from "@/limits.ts";
@@ -22,19 +23,16 @@ import { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
 import { type Precision, precisionLabel } from "@/weights/precision.ts";
 import { diskFolder, type FileFolder } from "@/weights/source.ts";
-import { openArchive } from "./archive.ts";
-import { openDraft } from "./draft.ts";
-import type { EngineFlags } from "./engine_flags.ts";
-
-/** Context when none is asked for: the model's own limit, up to this. */
-const CONTEXT_TOKENS_DEFAULT = 32_768;
-/** KV cache when none is asked for: this many full contexts, at least one … */
-const FULL_CONTEXTS_DEFAULT = 16;
-/** … and no more than this beyond the first. */
-const KV_BYTES_DEFAULT_MAX = 512 * 1024 * 1024;
+import {
+  CONTEXT_TOKENS_DEFAULT,
+  kvBytesDefault,
+  kvFormatDefault,
+  type MemoryPlan,
+  planMemory,
+} from "./memory_plan.ts";
 
 /** What is not said of the precision is as in `precisionOf`. */
-export interface ServingOptions extends Partial<Precision>, EngineFlags {
+export interface ServingOptions extends Partial<Precision> {
   readonly id: string;
   readonly folder: string;
   readonly backend: BackendOptions;
@@ -50,9 +48,15 @@ export interface ServingOptions extends Partial<Precision>, EngineFlags {
   /** Pictures at their own size with interpolated positions instead of tiles. */
   readonly anyRes?: boolean;
   readonly bounds?: Partial<EngineBounds>;
+  /** Where drafted tokens come from; default: auto. */
+  readonly speculation?: SpeculationMode;
+  /** Checkpoint of a model that drafts, with the same tokenizer. */
+  readonly draftFolder?: string;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly onProgress?: LoadProgress;
+  /** Told what will be allocated before it is. */
+  readonly onPlan?: (plan: MemoryPlan) => void;
 }
 
 /** A model that answers, and the means to stop it. */
@@ -65,7 +69,9 @@ export interface Serving {
 
 /** Opens backend, model, tokenizer and engine; throws OperatingError with everything released. */
 export async function openServing(options: ServingOptions): Promise<Serving> {
-  const backend = await openBackend(options.backend);
+  const plan = await planMemory(options);
+  options.onPlan?.(plan);
+  const backend = await openBackend({ memoryBytes: plan.totalBytes, ...options.backend });
   try {
     return await serveOn(backend, options);
   } catch (error) {
@@ -78,22 +84,24 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   const { log, metrics } = options;
   const folder = diskFolder(options.folder);
   const bounds = { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT };
-  const loaded = await loadModel({ ...options, folder, backend, bounds });
+  const loaded = await loadModel({
+    ...options,
+    folder,
+    backend,
+    bounds,
+  });
   const { model, config, precision } = loaded;
   const tokenizer = await openTokenizer(options, model.vocabularySize);
   const files = Checkpoint.withTensors(folder, []);
   const promptTokens = findPromptTokens(tokenizer);
   const usableVocabulary = Math.min(tokenizer.size, model.vocabularySize);
   const wholePictures = options.anyRes ? wholeRequest(loaded) : undefined;
-  const kvFormat = options.kvFormat ?? (precision.quantisation === "none" ? "f32" : "f16");
+  const kvFormat = options.kvFormat ?? kvFormatDefault(precision);
   const load = (folder: FileFolder) => loadModel({ ...options, folder, backend, bounds });
   const draft = await openDraft({ folder: options.draftFolder, load, tokenizer, kvFormat });
-  const quantization = precisionLabel(precision);
-  const numericClass = [backend.description.numericClass, quantization, `kv-${kvFormat}`].join("/");
-  const archive = await openModelArchive(options, numericClass);
   const engine = new Engine({
     model,
-    kv: { format: kvFormat, bytesMax: options.kvBytesMax ?? kvBytesDefault(loaded, kvFormat) },
+    kv: { format: kvFormat, bytesMax: options.kvBytesMax ?? kvBytesDefault(model, kvFormat) },
     usableVocabulary,
     ...(wholePictures && { pictureTokensMax: wholePictures.squaresMax }),
     forbiddenIds: [promptTokens.imageStart, promptTokens.imageEnd, promptTokens.imageContext],
@@ -103,8 +111,9 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     ...(options.bounds && { bounds: options.bounds }),
     ...(options.speculation && { speculation: options.speculation }),
     ...(draft && { draft }),
-    ...(archive && { archive }),
   });
+  const quantization = precisionLabel(precision);
+  const numericClass = [backend.description.numericClass, quantization, `kv-${kvFormat}`].join("/");
   const served: ServedModel = {
     id: options.id,
     generator: engine,
@@ -138,23 +147,6 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   return { served, engine, backend, close };
 }
 
-/** The model's part of the disk cache, if there is one. */
-async function openModelArchive(
-  options: ServingOptions,
-  numericClass: string,
-): Promise<Archive | undefined> {
-  const { cacheFolder, cacheBytesMax, folder, synthetic = false, anyRes = false } = options;
-  const pageTokens = options.bounds?.pageTokens ?? limits.kvPageTokens;
-  return await openArchive({
-    cacheFolder,
-    cacheBytesMax,
-    modelFolder: folder,
-    synthetic,
-    facts: { numericClass, anyRes, pageTokens },
-    log: options.log,
-  });
-}
-
 /** Synthetic models may come without a tokenizer and get one of bytes. */
 async function openTokenizer(
   { synthetic, folder }: ServingOptions,
@@ -181,17 +173,4 @@ async function hasTokenizer(folder: string): Promise<boolean> {
 
 function architectureOf(config: ModelConfig): string {
   return config.decoder.moe ? "SAIL-VL2 (sparse decoder)" : "SAIL-VL2 (dense decoder)";
-}
-
-/** Bytes per token of one layer's keys and values, by format. */
-const kvElementBytes: Readonly<Record<KvFormat, number>> = { f32: 4, f16: 2, q8: 1.25 };
-
-function kvBytesDefault({ model }: LoadedModel, format: KvFormat): number {
-  const { layers, kvHeads, headWidth } = model.kvShape;
-  const tokenBytes = 2 * layers * kvHeads * headWidth * kvElementBytes[format];
-  // One page more than the context: its last page may be partly used.
-  const contextBytes = (model.contextTokensMax + limits.kvPageTokens) * tokenBytes;
-  return Math.ceil(
-    Math.max(contextBytes, Math.min(FULL_CONTEXTS_DEFAULT * contextBytes, KV_BYTES_DEFAULT_MAX)),
-  );
 }

@@ -231,6 +231,12 @@ export class VisionLanguageModel implements LanguageModel {
     adapt(program, { features, order, config, parameters: parameters.adapter, out });
   }
 
+  /** Bytes of the scratch memory that a full decoder step and a full batch of tiles take. */
+  async scratchBytes(): Promise<number> {
+    return this.#measureVision(this.#bounds.stepTiles, this.#tileGrid) +
+      await this.#measureDecoder();
+  }
+
   #measureVision(count: number, grid: PatchGrid): number {
     const workspace = new ArenaWorkspace(undefined);
     const { patchSize } = this.config.vision;

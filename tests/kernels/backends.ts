@@ -95,8 +95,7 @@ export const fastEntries: readonly BackendEntry[] = [
   await wasmEntry("relaxed-threads", "relaxed-simd+threads", 3),
   await wasmEntry("simd-threads", "simd128+threads", 2),
   await wasmEntry("simd", "simd128", 1),
-  await wasmEntry("relaxed-threads-64", "relaxed-simd+threads+memory64", 2),
-  await highEntry(3),
+  await highEntry(2),
 ];
 
 export const backendEntries: readonly BackendEntry[] = [referenceEntry, ...fastEntries];

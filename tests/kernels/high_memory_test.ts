@@ -8,8 +8,8 @@ import { optionalTest } from "../skip.ts";
 import { fillMemory, highMemory } from "./backends.ts";
 
 const BORDER = 2 ** 32;
-const formats: readonly MatrixFormat[] = ["f32", "bf16", "f16", "q8"];
-/** 8 to 32 MiB by format. */
+const formats: readonly MatrixFormat[] = ["f32", "bf16", "f16", "q8", "q4"];
+/** 4 to 32 MiB by format. */
 const [rows, columns] = [2048, 4096];
 const inputRows = 5;
 

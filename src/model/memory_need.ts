@@ -1,0 +1,74 @@
+/**
+ * How much memory a model's weights and scratch take on a backend, found from headers alone: no
+ * backend is open yet, and none of the weights is read.
+ */
+import { openReferenceBackend } from "@/kernels/reference/backend.ts";
+import { folderKind, PackedFolder } from "@/weights/packed_folder.ts";
+import { type Precision, precisionOf } from "@/weights/precision.ts";
+import { type FileFolder, namesIn } from "@/weights/source.ts";
+import type { ModelConfig } from "./config.ts";
+import { openCheckpoint, readConfig } from "./open_checkpoint.ts";
+import { CheckingPackedSource, packedSize } from "./packed_parameters.ts";
+import { PlanningSource } from "./packing.ts";
+import { checkParameters, type Parameters, walkParameters } from "./parameters.ts";
+import { type ModelBounds, VisionLanguageModel } from "./vlm.ts";
+
+export interface MemoryNeed {
+  readonly config: ModelConfig;
+  readonly precision: Precision;
+  /** Weights in the backend's formats. */
+  readonly weightBytes: number;
+  /** A full decoder step and a full batch of tiles. */
+  readonly scratchBytes: number;
+}
+
+export interface NeedOptions extends Partial<Precision> {
+  readonly folder: FileFolder;
+  /** Weights will be drawn from a seed; the folder needs config.json only. */
+  readonly synthetic?: boolean;
+  /** Those that size the scratch memory. */
+  readonly bounds?: Partial<ModelBounds>;
+}
+
+/** Throws OperatingError("checkpoint_invalid") for whatever loading would refuse. */
+export async function memoryNeed(options: NeedOptions): Promise<MemoryNeed> {
+  const { folder, synthetic } = options;
+  const isPacked = !synthetic && folderKind(await namesIn(folder)) === "packed";
+  const { parameters, ...need } = isPacked ? await packedNeed(folder) : await storedNeed(options);
+  const model = new VisionLanguageModel({
+    backend: openReferenceBackend(), // allocates nothing: only shapes are used
+    config: need.config,
+    parameters,
+    bounds: { ...options.bounds, contextTokens: 1 },
+  });
+  return { ...need, scratchBytes: await model.scratchBytes() };
+}
+
+type WeightNeed = Omit<MemoryNeed, "scratchBytes"> & { readonly parameters: Parameters };
+
+async function storedNeed(options: NeedOptions): Promise<WeightNeed> {
+  const precision = precisionOf(options);
+  const { checkpoint, config } = await openCheckpoint(options);
+  try {
+    await checkParameters(checkpoint, config);
+    const plan = new PlanningSource(checkpoint, precision, config.decoder.layers);
+    const parameters = await walkParameters(config, plan);
+    const weightBytes = plan.weights.reduce((sum, { entry }) => sum + entry.sizeBytes, 0);
+    return { config, precision, parameters, weightBytes };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+async function packedNeed(folder: FileFolder): Promise<WeightNeed> {
+  const config = await readConfig(folder);
+  const packed = await PackedFolder.open(folder);
+  try {
+    const parameters = await walkParameters(config, new CheckingPackedSource(packed));
+    packed.problems.throwIfAny(packed.label);
+    const { precision } = packed.manifest;
+    return { config, precision, parameters, weightBytes: packedSize(packed) };
+  } finally {
+    packed.close();
+  }
+}
