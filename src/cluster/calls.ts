@@ -36,7 +36,10 @@ export interface CallContext {
   readonly fallback: boolean;
   /** Rows (token, expert) from which a call spreads over all owners. */
   readonly spreadRows: number;
-  /** A number for the next attempt, never used before. */
+  /**
+   * A number for the next attempt, never used before: not even by an earlier process of this front,
+   * whose replies may still be under way.
+   */
   nextAttempt(): number;
 }
 
@@ -137,7 +140,7 @@ export class LayerCall {
 
   tick(nowMs: number): CallEffect[] {
     if (this.#isDone) return [];
-    this.#walk(this.#root, nowMs);
+    if (nowMs < this.#deadlineMs) this.#walk(this.#root, nowMs);
     return this.#finish(nowMs);
   }
 

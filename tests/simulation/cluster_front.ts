@@ -45,7 +45,7 @@ export class SimFront implements Process {
     [];
   #view: MembershipView = emptyView;
   #routes: RouteTable | undefined;
-  #attempts = 0;
+  #attempts: number;
   #ticks = 0;
   #nowMs = 0;
   #sentRows = 0;
@@ -60,6 +60,7 @@ export class SimFront implements Process {
     this.#setup = setup;
     const { grid, bounds } = world;
     const incarnation = world.network.startOf(id);
+    this.#attempts = incarnation * 1e6;
     const member: Member = { id, incarnation, role: "front", address: "", node: undefined };
     this.#lease = new SimLease(world, member);
     const { policy, expectedNodes } = setup;
