@@ -6,6 +6,8 @@ const MIB = 1024 * 1024;
 export const limits = {
   /** Largest accepted HTTP body. */
   bodyBytesMax: 128 * MIB,
+  /** Bodies of all requests in flight together. */
+  bodyBytesInFlightMax: 512 * MIB,
   /** Longest text of one request, in UTF-16 units, refused before it is tokenised. */
   promptCharsMax: 4 * MIB,
   imagesPerRequestMax: 64,
@@ -44,6 +46,8 @@ export const limits = {
   pendingPixelBytesMax: 1024 * MIB,
   /** Sequences that run together in one step. */
   runningSequencesMax: 64,
+  /** Wall time of one request in the engine, waiting included. */
+  generationMsMax: 3_600_000,
   /** Token rows of one step. */
   stepTokensMax: 512,
   /** Time that a step should take: other streams and cancels wait for it. */
@@ -206,6 +210,7 @@ export const limits = {
 
 assert(limits.topLogprobsMax <= limits.candidatesMax, "top_logprobs must fit the candidates");
 assert(limits.imageBytesMax <= limits.bodyBytesMax, "a picture must fit the body");
+assert(limits.bodyBytesMax <= limits.bodyBytesInFlightMax, "a body alone must fit");
 assert(limits.stepTokensMax >= limits.runningSequencesMax, "one token per running sequence");
 assert(
   limits.stepScoresMax + limits.runningSequencesMax <= limits.stepLogitsMax,

@@ -147,6 +147,20 @@ const flagTable: readonly FlagRow[] = [
     help: "Smaller checkpoint with the same tokenizer that drafts tokens; default: none",
   },
   {
+    name: "answer-seconds",
+    commands: ["serve"],
+    value: "N",
+    ...integer(0, 1_000_000),
+    help: "Longest time of one answer, waiting included; 0 = no bound (3600)",
+  },
+  {
+    name: "body-mib",
+    commands: ["serve"],
+    value: "N",
+    ...integer(128, 1_048_576),
+    help: "MiB of all request bodies in flight together (512)",
+  },
+  {
     name: "api-key-file",
     commands: ["serve"],
     value: "FILE",

@@ -106,6 +106,7 @@ class Server {
     const startedAtMs = systemClock.nowMs();
     const apiKeys = await readKeys(this.#flags.string("api-key-file"));
     const mediaLoader = this.#mediaLoader();
+    const bodyMib = this.#flags.number("body-mib");
     const stop = Promise.withResolvers<void>();
     const server = this.#listen();
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -120,6 +121,7 @@ class Server {
         log: this.#log,
         metrics: this.#metrics,
         mediaLoader,
+        bodyBytesInFlightMax: bodyMib === undefined ? undefined : bodyMib * MIB,
         codec: this.#codec,
         version: VERSION,
         ready: () =>

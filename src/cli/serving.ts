@@ -81,7 +81,7 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
 }
 
 async function serveOn(backend: Backend, options: ServingOptions): Promise<Serving> {
-  const { log, metrics } = options;
+  const { log, metrics, generationMs } = options;
   const folder = diskFolder(options.folder);
   const bounds = { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT };
   const loaded = await loadModel({
@@ -108,7 +108,7 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     clock: systemClock,
     log: log.with({ model: options.id }),
     metrics,
-    ...(options.bounds && { bounds: options.bounds }),
+    bounds: { ...options.bounds, ...(generationMs !== undefined && { generationMs }) },
     ...(options.speculation && { speculation: options.speculation }),
     ...(draft && { draft }),
   });
