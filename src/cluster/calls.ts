@@ -249,12 +249,18 @@ export class LayerCall {
     share.retryMs = Infinity;
     share.tries += 1;
     const groups = this.#groups(share, nowMs);
-    const [only] = groups.nodes;
-    if (groups.nodes.length === 1 && groups.missing.length === 0) {
-      share.lonelySinceMs = undefined;
-      this.#send(share, { node: only!.node, nowMs });
-    } else if (groups.nodes.length === 0 && this.#context.fallback) this.#compute(share, nowMs);
-    else if (groups.nodes.length === 0) this.#askAnybody(share, nowMs);
+    if (groups.nodes.length > 0) this.#sendAll(share, { groups, nowMs });
+    else if (this.#context.fallback) this.#compute(share, nowMs);
+    else this.#askAnybody(share, nowMs);
+  }
+
+  /** Sends a share without attempt, whole or divided. */
+  #sendAll(share: Share, args: { groups: Groups; nowMs: number }): void {
+    const { groups, nowMs } = args;
+    share.lonelySinceMs = undefined;
+    const [first] = groups.nodes;
+    const isWhole = groups.nodes.length === 1 && groups.missing.length === 0;
+    if (isWhole) this.#send(share, { node: first!.node, nowMs });
     else this.#split(share, { groups, avoid: share.avoid, nowMs });
   }
 
@@ -264,10 +270,7 @@ export class LayerCall {
     const hadFailed = share.avoid.size > 0;
     share.avoid.clear();
     const groups = hadFailed ? undefined : this.#groups(share, nowMs, "connected");
-    if (groups && groups.nodes.length > 0) {
-      share.lonelySinceMs = undefined;
-      return this.#split(share, { groups, avoid: share.avoid, nowMs });
-    }
+    if (groups && groups.nodes.length > 0) return this.#sendAll(share, { groups, nowMs });
     if (!hadFailed) share.lonelySinceMs ??= nowMs;
     share.retryMs = nowMs + bounds.retryMs * Math.min(share.tries, RETRY_FACTOR_MAX);
   }
