@@ -106,6 +106,8 @@ export const limits = {
   cacheIncomingMs: 600_000,
   /** How long closing waits for queued writes. */
   cacheCloseMs: 5_000,
+  /** Files whose hashes are remembered for the disk cache. */
+  identitiesMax: 1024,
   /** KV pages read from the disk cache at a time for one request, and how long a request waits. */
   cacheRestoreBytesMax: 32 * MIB,
   cacheRestoreMs: 10_000,

@@ -161,6 +161,19 @@ const flagTable: readonly FlagRow[] = [
     help: "MiB of all request bodies in flight together (512)",
   },
   {
+    name: "cache-dir",
+    commands: ["serve"],
+    value: "DIR",
+    help: "Keep computed prompts and encoded tiles here across restarts; default: in memory only",
+  },
+  {
+    name: "cache-size",
+    commands: ["serve"],
+    value: "BYTES",
+    ...integer(1 << 20, Number.MAX_SAFE_INTEGER),
+    help: "Bound of that folder (4 GiB)",
+  },
+  {
     name: "api-key-file",
     commands: ["serve"],
     value: "FILE",

@@ -5,10 +5,9 @@
 import { findPromptTokens, type ServedModel } from "@/chat/served_model.ts";
 import { readGrammar } from "@/chat/template.ts";
 import { systemClock } from "@/clock.ts";
+import type { Archive } from "@/engine/archive.ts";
 import { Engine } from "@/engine/engine.ts";
 import type { EngineBounds } from "@/engine/bounds.ts";
-import type { SpeculationMode } from "@/engine/speculation.ts";
-import { openDraft } from "./draft.ts";
 import type { Backend, KvFormat } from "@/kernels/backend.ts";
 import { type BackendOptions, openBackend } from "@/kernels/open.ts";
 import { limits } from "@/limits.ts";
@@ -23,6 +22,9 @@ import { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
 import { type Precision, precisionLabel } from "@/weights/precision.ts";
 import { diskFolder, type FileFolder } from "@/weights/source.ts";
+import { openArchive } from "./archive.ts";
+import { openDraft } from "./draft.ts";
+import type { EngineFlags } from "./engine_flags.ts";
 import {
   CONTEXT_TOKENS_DEFAULT,
   kvBytesDefault,
@@ -32,7 +34,7 @@ import {
 } from "./memory_plan.ts";
 
 /** What is not said of the precision is as in `precisionOf`. */
-export interface ServingOptions extends Partial<Precision> {
+export interface ServingOptions extends Partial<Precision>, EngineFlags {
   readonly id: string;
   readonly folder: string;
   readonly backend: BackendOptions;
@@ -48,10 +50,6 @@ export interface ServingOptions extends Partial<Precision> {
   /** Pictures at their own size with interpolated positions instead of tiles. */
   readonly anyRes?: boolean;
   readonly bounds?: Partial<EngineBounds>;
-  /** Where drafted tokens come from; default: auto. */
-  readonly speculation?: SpeculationMode;
-  /** Checkpoint of a model that drafts, with the same tokenizer. */
-  readonly draftFolder?: string;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly onProgress?: LoadProgress;
@@ -84,12 +82,7 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   const { log, metrics, generationMs } = options;
   const folder = diskFolder(options.folder);
   const bounds = { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT };
-  const loaded = await loadModel({
-    ...options,
-    folder,
-    backend,
-    bounds,
-  });
+  const loaded = await loadModel({ ...options, folder, backend, bounds });
   const { model, config, precision } = loaded;
   const tokenizer = await openTokenizer(options, model.vocabularySize);
   const files = Checkpoint.withTensors(folder, []);
@@ -99,6 +92,9 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   const kvFormat = options.kvFormat ?? kvFormatDefault(precision);
   const load = (folder: FileFolder) => loadModel({ ...options, folder, backend, bounds });
   const draft = await openDraft({ folder: options.draftFolder, load, tokenizer, kvFormat });
+  const quantization = precisionLabel(precision);
+  const numericClass = [backend.description.numericClass, quantization, `kv-${kvFormat}`].join("/");
+  const archive = await openModelArchive(options, numericClass);
   const engine = new Engine({
     model,
     kv: { format: kvFormat, bytesMax: options.kvBytesMax ?? kvBytesDefault(model, kvFormat) },
@@ -111,9 +107,8 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     bounds: { ...options.bounds, ...(generationMs !== undefined && { generationMs }) },
     ...(options.speculation && { speculation: options.speculation }),
     ...(draft && { draft }),
+    ...(archive && { archive }),
   });
-  const quantization = precisionLabel(precision);
-  const numericClass = [backend.description.numericClass, quantization, `kv-${kvFormat}`].join("/");
   const served: ServedModel = {
     id: options.id,
     generator: engine,
@@ -145,6 +140,23 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     await backend.close();
   };
   return { served, engine, backend, close };
+}
+
+/** The model's part of the disk cache, if there is one. */
+async function openModelArchive(
+  options: ServingOptions,
+  numericClass: string,
+): Promise<Archive | undefined> {
+  const { cacheFolder, cacheBytesMax, folder, synthetic = false, anyRes = false } = options;
+  const pageTokens = options.bounds?.pageTokens ?? limits.kvPageTokens;
+  return await openArchive({
+    cacheFolder,
+    cacheBytesMax,
+    modelFolder: folder,
+    synthetic,
+    facts: { numericClass, anyRes, pageTokens },
+    log: options.log,
+  });
 }
 
 /** Synthetic models may come without a tokenizer and get one of bytes. */
