@@ -25,7 +25,7 @@ export class InProcessMembership implements Membership {
 
   join(member: Member): void {
     this.#member = member;
-    this.#fence = this.table.join(member, this.#clock.nowMs());
+    this.#fence = this.table.join(member, this.#clock.nowMs()) ?? 0;
     this.#notify();
   }
 
@@ -58,7 +58,7 @@ export class InProcessMembership implements Membership {
     const member = this.#member;
     // A suspended process wakes up to an expired lease; nobody else can have taken its place.
     if (member && !this.table.renew(member, { fence: this.#fence, nowMs })) {
-      this.#fence = this.table.join(member, nowMs);
+      this.#fence = this.table.join(member, nowMs) ?? 0;
     }
     this.table.tick(nowMs);
     this.#notify();

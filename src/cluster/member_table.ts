@@ -38,8 +38,14 @@ export class MemberTable {
     };
   }
 
-  /** A lease for the member; one of an earlier process of that name ends. Returns its fence. */
-  join(member: Member, nowMs: number): number {
+  /**
+   * A lease for the member; one of an earlier process of that name ends. Returns its fence, or
+   * undefined when a later process of that name has a lease.
+   */
+  join(member: Member, nowMs: number): number | undefined {
+    this.tick(nowMs);
+    const holder = this.#members.get(member.id)?.member;
+    if (holder && holder.incarnation > member.incarnation) return undefined;
     const fence = this.#changed();
     this.#members.set(member.id, { member, fence, renewedMs: nowMs });
     return fence;

@@ -12,7 +12,7 @@ const owners = [["a"]];
 Deno.test("MemberTable drops a lease that is not renewed for a ttl", () => {
   const table = new MemberTable({ ttlMs: 100 });
   const a = member("a");
-  const fence = table.join(a, 0);
+  const fence = table.join(a, 0)!;
   assert.ok(table.renew(a, { fence, nowMs: 90 }));
   table.tick(189);
   assert.ok(table.view.members.has("a"));
@@ -25,7 +25,8 @@ Deno.test("MemberTable gives the name to the newest process and a later fence", 
   const table = new MemberTable({ ttlMs: 100 });
   const first = table.join(member("a"), 0);
   const second = table.join(member("a", { incarnation: 2 }), 1);
-  assert.ok(second > first);
+  assert.ok(first && second && second > first);
+  assert.equal(table.join(member("a"), 2), undefined, "the earlier process is late");
   assert.ok(!table.renew(member("a"), { fence: first, nowMs: 2 }));
   table.leave("a", first);
   assert.equal(table.view.members.get("a")?.member.incarnation, 2);
@@ -49,7 +50,7 @@ Deno.test("MemberTable publishes one plan per epoch, by compare-and-set", () => 
 Deno.test("MemberTable keeps a view until something changes", () => {
   const table = new MemberTable({ ttlMs: 100 });
   const a = member("a");
-  const fence = table.join(a, 0);
+  const fence = table.join(a, 0)!;
   const { view } = table;
   table.renew(a, { fence, nowMs: 50 });
   assert.equal(table.view, view);
@@ -61,7 +62,7 @@ Deno.test("MemberTable keeps a view until something changes", () => {
 Deno.test("plannerOf() is the front with the oldest lease", () => {
   const table = new MemberTable({ ttlMs: 100 });
   table.join(member("s", { role: "shard" }), 0);
-  const old = table.join(member("b"), 0);
+  const old = table.join(member("b"), 0)!;
   table.join(member("a"), 0);
   assert.equal(plannerOf(table.view)?.member.id, "b");
   table.leave("b", old);

@@ -76,7 +76,7 @@ export class SimStore implements Process {
     const answer = (reply: Message) => this.#world.network.send(STORE, from, reply);
     if (request.type === "join") {
       const fence = this.#table.join(request.member, nowMs);
-      answer({ type: "granted", fence, sentMs: request.sentMs });
+      if (fence) answer({ type: "granted", fence, sentMs: request.sentMs });
     } else if (request.type === "renew") {
       const { member, fence, sentMs } = request;
       const isHeld = this.#table.renew(member, { fence, nowMs });
