@@ -4,6 +4,7 @@
  */
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
+import type { BodyShare } from "./body_budget.ts";
 
 export interface BodyLimits {
   readonly sizeBytesMax: number;
@@ -19,15 +20,16 @@ const DEFAULT_LIMITS: BodyLimits = {
 
 /**
  * The JSON value of a body. Throws OperatingError `unsupported_media_type`, `payload_too_large`
- * (by its declared length before anything is read, else as soon as it grows too long) or
- * `invalid_request`.
+ * (by its declared length before anything is read, else as soon as it grows too long),
+ * `overloaded` (when `share` cannot hold it) or `invalid_request`.
  */
 export async function readJson(
   request: Request,
-  bounds: BodyLimits = DEFAULT_LIMITS,
+  { bounds = DEFAULT_LIMITS, share }: { bounds?: BodyLimits; share?: BodyShare } = {},
 ): Promise<unknown> {
   checkHeaders(request, bounds);
-  const bytes = await readBytes(request, bounds.sizeBytesMax);
+  share?.hold(Number(request.headers.get("content-length") ?? 0));
+  const bytes = await readBytes(request, { sizeBytesMax: bounds.sizeBytesMax, share });
   if (bytes.length === 0) throw invalidJson("it is empty");
   checkStructure(bytes, bounds);
   let text: string;
@@ -63,7 +65,10 @@ function checkHeaders(request: Request, { sizeBytesMax }: BodyLimits): void {
   if (length > sizeBytesMax) throw tooLarge(`${length} bytes exceed`, sizeBytesMax);
 }
 
-async function readBytes(request: Request, sizeBytesMax: number): Promise<Uint8Array> {
+async function readBytes(
+  request: Request,
+  { sizeBytesMax, share }: { sizeBytesMax: number; share: BodyShare | undefined },
+): Promise<Uint8Array> {
   if (request.body === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -71,6 +76,7 @@ async function readBytes(request: Request, sizeBytesMax: number): Promise<Uint8A
   for await (const chunk of request.body) {
     size += chunk.length;
     if (size > sizeBytesMax) throw tooLarge("it grew past", sizeBytesMax);
+    share?.hold(size);
     chunks.push(chunk);
   }
   if (chunks.length === 1) return chunks[0]!;

@@ -14,7 +14,7 @@ function request(body: BodyInit, headers: Record<string, string> = {}): Request 
 
 async function refusal(body: BodyInit, headers?: Record<string, string>): Promise<string> {
   try {
-    await readJson(request(body, headers), bounds);
+    await readJson(request(body, headers), { bounds });
   } catch (error) {
     assert.ok(error instanceof OperatingError, String(error));
     return error.code;
@@ -24,12 +24,12 @@ async function refusal(body: BodyInit, headers?: Record<string, string>): Promis
 
 Deno.test("readJson() returns the value of any JSON body", async () => {
   for (const text of ["5", '"a"', "null", '{"a":[1,{"b":"\\"[{,\\\\"}]}', ' [1, "é🎉"] ']) {
-    assert.deepEqual(await readJson(request(text), bounds), JSON.parse(text));
+    assert.deepEqual(await readJson(request(text), { bounds }), JSON.parse(text));
   }
   for (
     const type of ["application/json; charset=utf-8", "Application/JSON", "application/a+json"]
   ) {
-    assert.equal(await readJson(request("1", { "content-type": type }), bounds), 1);
+    assert.equal(await readJson(request("1", { "content-type": type }), { bounds }), 1);
   }
 });
 

@@ -14,7 +14,6 @@ import {
   streamAnswer,
   usageBody,
 } from "./answers.ts";
-import { readJson } from "./body.ts";
 import type { AppContext } from "./exchange.ts";
 import { readConversation, readOptions } from "./request_fields.ts";
 import { type ChatCompletionBody, chatCompletionSchema } from "./schema.ts";
@@ -44,7 +43,7 @@ export async function handleChatCompletion(
 ): Promise<Response> {
   const exchange = context.get("exchange");
   const { signal } = exchange;
-  const body = parseBody(chatCompletionSchema, await readJson(context.req.raw));
+  const body = parseBody(chatCompletionSchema, await context.var.exchange.readBody());
   const model = services.findModel(body.model);
   const conversation = readConversation(body);
   const options = readOptions(body, {

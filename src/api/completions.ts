@@ -7,7 +7,6 @@ import { type CompletionEvent, encodeRawPrompt, startCompletion } from "@/chat/c
 import type { RawPrompt } from "@/chat/completion.ts";
 import type { ServedModel } from "@/chat/served_model.ts";
 import { type AnswerHead, answerHead, prefillBody, streamAnswer, usageBody } from "./answers.ts";
-import { readJson } from "./body.ts";
 import { joinLogprobs, type TextLogprobs, TextLogprobsWriter } from "./completion_logprobs.ts";
 import type { AppContext } from "./exchange.ts";
 import { readOptions } from "./request_fields.ts";
@@ -33,7 +32,7 @@ export async function handleCompletion(
   services: Services,
 ): Promise<Response> {
   const exchange = context.get("exchange");
-  const body = parseBody(completionSchema, await readJson(context.req.raw));
+  const body = parseBody(completionSchema, await context.var.exchange.readBody());
   const model = services.findModel(body.model);
   const topLogprobs = body.logprobs ?? undefined;
   const options = readOptions(body, {

@@ -1,10 +1,12 @@
 /**
- * One request and its answer: id, cancellation, log lines and metrics. Lives from the first byte of
+ * One request and its answer: id, body, cancellation, log lines and metrics. Lives from the first byte of
  * the request to the last byte of the answer, which for streams is after the handler returned.
  */
 import type { Context } from "hono";
 import { OperatingError } from "@/errors.ts";
 import type { Logger } from "@/telemetry/log.ts";
+import { readJson } from "./body.ts";
+import type { BodyShare } from "./body_budget.ts";
 import { errorResponse } from "./errors.ts";
 import type { Services } from "./services.ts";
 
@@ -17,17 +19,26 @@ export class Exchange {
   route = "unmatched";
   readonly #services: Services;
   readonly #left = new AbortController();
+  readonly #request: Request;
+  readonly #share: BodyShare;
   readonly #startMs: number;
   #isStreaming = false;
   #isEnded = false;
 
   constructor(request: Request, services: Services) {
     this.#services = services;
+    this.#request = request;
+    this.#share = services.bodyBudget.share();
     this.#startMs = services.clock.nowMs();
     const given = request.headers.get("x-request-id");
     this.id = given !== null && /^[\w.:-]{1,128}$/.test(given) ? given : `req_${services.newId()}`;
     this.log = services.log.with({ request: this.id });
     this.signal = AbortSignal.any([request.signal, this.#left.signal]);
+  }
+
+  /** The JSON value of the body, whose bytes count until the answer ends. Throws as `readJson`. */
+  async readBody(): Promise<unknown> {
+    return await readJson(this.#request, { share: this.#share });
   }
 
   /** The client left the stream: everything that works for it stops. */
@@ -49,6 +60,7 @@ export class Exchange {
   end(status: number): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
+    this.#share.release();
     const { metrics, clock } = this.#services;
     const seconds = (clock.nowMs() - this.#startMs) / 1000;
     const route = this.route;

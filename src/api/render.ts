@@ -1,6 +1,5 @@
 /** `POST /render`: the prompt a conversation becomes, with its pictures' places; no inference. */
 import { prepareChat } from "@/chat/chat.ts";
-import { readJson } from "./body.ts";
 import type { AppContext } from "./exchange.ts";
 import { readConversation } from "./request_fields.ts";
 import { renderSchema } from "./schema.ts";
@@ -9,7 +8,7 @@ import { parseBody } from "./validation.ts";
 
 export async function handleRender(context: AppContext, services: Services): Promise<Response> {
   const { signal } = context.get("exchange");
-  const body = parseBody(renderSchema, await readJson(context.req.raw));
+  const body = parseBody(renderSchema, await context.var.exchange.readBody());
   const model = services.findModel(body.model);
   const { ids, pictures } = await prepareChat(readConversation(body), {
     model,

@@ -11,6 +11,7 @@ import type { Codec } from "@/media/codec.ts";
 import { freshSeed } from "@/random.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
+import { BodyBudget } from "./body_budget.ts";
 
 /** What the composition root hands in. */
 export interface AppDependencies {
@@ -34,6 +35,8 @@ export interface AppDependencies {
   readonly corsOrigins?: readonly string[] | undefined;
   /** Silence after which a stream sends a comment. */
   readonly streamPingMs?: number;
+  /** Bytes of all request bodies in flight together. */
+  readonly bodyBytesInFlightMax?: number | undefined;
   /** A name that was not given before, for requests and answers. */
   readonly newId?: () => string;
 }
@@ -48,6 +51,7 @@ export class Services {
   readonly ready: () => boolean;
   readonly startedAtMs: number;
   readonly streamPingMs: number;
+  readonly bodyBudget: BodyBudget;
   readonly newId: () => string;
   readonly #defaultModel: ServedModel;
 
@@ -63,6 +67,9 @@ export class Services {
     this.ready = dependencies.ready;
     this.startedAtMs = dependencies.startedAtMs;
     this.streamPingMs = dependencies.streamPingMs ?? limits.streamPingMs;
+    this.bodyBudget = new BodyBudget(
+      dependencies.bodyBytesInFlightMax ?? limits.bodyBytesInFlightMax,
+    );
     this.newId = dependencies.newId ?? randomId;
   }
 

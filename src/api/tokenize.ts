@@ -1,7 +1,6 @@
 /** `POST /tokenize` and `POST /detokenize`: text or conversations to token ids and back. */
 import { prepareChat } from "@/chat/chat.ts";
 import { OperatingError } from "@/errors.ts";
-import { readJson } from "./body.ts";
 import type { AppContext } from "./exchange.ts";
 import { readConversation } from "./request_fields.ts";
 import { detokenizeSchema, tokenizeSchema } from "./schema.ts";
@@ -10,7 +9,7 @@ import { parseBody } from "./validation.ts";
 
 export async function handleTokenize(context: AppContext, services: Services): Promise<Response> {
   const { signal } = context.get("exchange");
-  const body = parseBody(tokenizeSchema, await readJson(context.req.raw));
+  const body = parseBody(tokenizeSchema, await context.var.exchange.readBody());
   const model = services.findModel(body.model);
   const { messages } = body;
   const tokens = messages === null || messages === undefined
@@ -27,7 +26,7 @@ export async function handleDetokenize(
   context: AppContext,
   services: Services,
 ): Promise<Response> {
-  const body = parseBody(detokenizeSchema, await readJson(context.req.raw));
+  const body = parseBody(detokenizeSchema, await context.var.exchange.readBody());
   const { tokenizer } = services.findModel(body.model);
   for (const [index, id] of body.tokens.entries()) {
     if (id < tokenizer.size) continue;

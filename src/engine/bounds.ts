@@ -25,6 +25,8 @@ export interface EngineBounds {
   readonly pendingPixelBytes: number;
   /** Steps without a row after which a running sequence is served first. */
   readonly starvedSteps: number;
+  /** Wall time of one request, waiting included; Infinity = none. */
+  readonly generationMs: number;
   /** Younger sequences that may start before a waiting one. */
   readonly overtakes: number;
   /** Unread events of one request before it is paused. */
@@ -44,6 +46,7 @@ export const defaultEngineBounds: EngineBounds = {
   queueRequests: limits.queueRequestsMax,
   pendingPixelBytes: limits.pendingPixelBytesMax,
   starvedSteps: limits.starvedStepsMax,
+  generationMs: limits.generationMsMax,
   overtakes: limits.overtakesMax,
   unreadEvents: limits.unreadEventsMax,
   pageTokens: limits.kvPageTokens,

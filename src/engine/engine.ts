@@ -83,7 +83,7 @@ interface Active {
   readonly times: RequestTimes;
   /** Choices whose finish event is still to come. */
   unfinished: number;
-  /** Stops listening to the caller's signal. */
+  /** Stops listening to the caller's signal and to the clock. */
   readonly detach: () => void;
 }
 
@@ -196,12 +196,19 @@ export class Engine implements Generator {
       onLeave: cancel,
     });
     signal?.addEventListener("abort", cancel, { once: true });
+    const { generationMs } = this.#bounds;
+    const timer = Number.isFinite(generationMs)
+      ? setTimeout(() => this.#expire(state), generationMs)
+      : undefined;
     this.#active.set(state, {
       state,
       stream,
       times: this.#telemetry.accepted(request.promptIds.length),
       unfinished: request.choices,
-      detach: () => signal?.removeEventListener("abort", cancel),
+      detach: () => {
+        signal?.removeEventListener("abort", cancel);
+        clearTimeout(timer);
+      },
     });
     if (signal?.aborted) cancel();
     if (this.#active.has(state)) this.#traffic?.restore(state, () => this.#active.has(state));
@@ -395,6 +402,29 @@ export class Engine implements Generator {
     this.#scheduler.abort(state);
     const error = new OperatingError("cancelled", "Cannot go on: the request was cancelled");
     this.#end(active, { outcome: "cancelled", error });
+    this.#wake();
+  }
+
+  /** The request took too long: its choices end where they are, if there are any yet. */
+  #expire(state: RequestState): void {
+    const active = this.#active.get(state);
+    if (active === undefined) return;
+    if (state.promptComputed) {
+      for (const { choice } of [...state.live]) {
+        const event = this.#scheduler.finishChoice(state, choice, "length");
+        if (event) this.#push(active, event);
+      }
+    } else {
+      this.#scheduler.abort(state);
+      const seconds = this.#bounds.generationMs / 1000;
+      const message = `Cannot answer within ${seconds} s: the prompt is not computed yet`;
+      this.#end(active, {
+        outcome: "failed",
+        error: new OperatingError("unavailable", message, {
+          retryAfterSeconds: this.#telemetry.retryAfterSeconds(this.#scheduler.counts),
+        }),
+      });
+    }
     this.#wake();
   }
 

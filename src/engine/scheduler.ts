@@ -165,12 +165,16 @@ export class Scheduler {
     for (const sequence of [...state.live]) this.#remove(sequence);
   }
 
-  /** Ends one choice with "stop"; undefined when it has ended already. */
-  finishChoice(state: RequestState, choice: number): EngineEvent | undefined {
+  /** Ends one choice; undefined when it has ended already. */
+  finishChoice(
+    state: RequestState,
+    choice: number,
+    reason: FinishReason = "stop",
+  ): EngineEvent | undefined {
     const sequence = state.live.find((candidate) => candidate.choice === choice);
     if (sequence === undefined) return undefined;
     this.#remove(sequence);
-    return { type: "finish", choice, reason: "stop" };
+    return { type: "finish", choice, reason };
   }
 
   /** A paused request keeps its place but gets no rows, and is the first to give up pages. */

@@ -273,6 +273,21 @@ Deno.test("a body that grows past the bound is refused while it is read", async 
   await response.body?.cancel();
 });
 
+Deno.test("bodies beyond what all requests may hold together are refused until one ends", async () => {
+  const { post } = testApp({ app: { bodyBytesInFlightMax: 1000 }, script: { tokenMs: 20 } });
+  const body = { ...hello, user: "u".repeat(600) };
+  const first = post("/v1/chat/completions", body);
+  const refused = await post("/v1/chat/completions", body);
+  assert.equal(refused.status, 429);
+  assert.match((await refused.json()).error.message, /bytes of requests in flight exceed 1000/);
+  assert.equal(refused.headers.get("retry-after"), "1");
+  assert.equal((await first).status, 200);
+  const stream = await post("/v1/chat/completions", { ...body, stream: true });
+  assert.equal((await post("/v1/chat/completions", body)).status, 429, "a stream holds its body");
+  await stream.text();
+  assert.equal((await post("/v1/chat/completions", body)).status, 200);
+});
+
 Deno.test("bodies that are not UTF-8 are refused", async () => {
   const { app } = testApp();
   const response = await app.request("/tokenize", {

@@ -261,6 +261,28 @@ Deno.test("Engine pauses a request that nobody reads, serves others, and resumes
   assert.deepEqual(tokensOf(await collect(unread)), expectedIds(asked));
 });
 
+Deno.test("Engine ends an answer that takes too long, and refuses a prompt that does", async () => {
+  const { engine, model } = openEngine({ bounds: { generationMs: 60, stepTokens: 8 } });
+  const slow = (ms: number) => () => new Promise<void>((resolve) => setTimeout(resolve, ms));
+  model.backend.pace = slow(5);
+  const asked = request({ choices: 2, params: { maxTokens: 150 } });
+  const events = await collect(engine.submit(asked));
+  for (const choice of [0, 1]) {
+    const ids = tokensOf(events, choice);
+    assert.ok(ids.length > 0 && ids.length < 100);
+    assert.deepEqual(ids, expectedIds(asked, choice).slice(0, ids.length));
+    const ends = events.filter((event) => event.type === "finish" && event.choice === choice);
+    assert.deepEqual(ends, [{ type: "finish", choice, reason: "length" }]);
+  }
+  model.backend.pace = slow(30);
+  const promptIds = Array.from({ length: 150 }, (_, i) => 4 + i % 30);
+  await assert.rejects(collect(engine.submit(request({ promptIds }))), hasCode("unavailable"));
+  model.backend.pace = () => Promise.resolve();
+  assert.equal(tokensOf(await collect(engine.submit(request()))).length, 8);
+  assert.equal(usedPages(engine), 0);
+  await engine.close();
+});
+
 Deno.test("Engine.drain() ends what runs and refuses the rest; close() ends all", async () => {
   const { engine, model } = openEngine();
   const running = collect(engine.submit(request()));
