@@ -22,7 +22,7 @@ import {
 } from "./parameter_source.ts";
 
 /** Largest piece of a tensor in flight. */
-const PIECE_BYTES = 16 * 1024 * 1024;
+const PIECE_BYTES = 4 * 1024 * 1024;
 
 const formatOf = { F32: "f32", F16: "f16", BF16: "bf16" } as const;
 export type FloatDType = keyof typeof formatOf;
