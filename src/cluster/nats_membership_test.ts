@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { Kvm } from "@nats-io/kv";
+import { connect } from "@nats-io/transport-node";
 import { systemClock } from "@/clock.ts";
 import { Logger } from "@/telemetry/log.ts";
 import { optionalTest, probeCommand } from "../../tests/skip.ts";
@@ -168,8 +170,25 @@ natsTest("NatsMembership publishes one plan per epoch when two fronts compete", 
   assert.deepEqual(late.view.plan, a.view.plan);
 });
 
+natsTest("NatsMembership drops who does not renew", async (server) => {
+  await using front = await server.open();
+  front.join(member("front"));
+  await eventually("it holds a lease", () => front.lease.isHeld);
+  // A process that was killed right after it had joined.
+  const connection = await connect({ servers: `127.0.0.1:${server.port}` });
+  const bucket = await new Kvm(connection).open("test_members");
+  await bucket.put("shard", encodeMember(shard, undefined));
+  await bucket.put("garbage", "{}");
+  await connection.close();
+  await eventually("it is there", () => names(front.view) === "front,shard");
+  const startMs = systemClock.nowMs();
+  await eventually("it expires", () => names(front.view) === "front");
+  const elapsedMs = systemClock.nowMs() - startMs;
+  assert.ok(elapsedMs < 3 * bounds.leaseTtlMs, `after ${elapsedMs} ms`);
+});
+
 natsTest(
-  "NatsMembership drops who does not renew, and a later process takes the name",
+  "NatsMembership gives the name to a later process",
   async (server) => {
     await using front = await server.open();
     front.join(member("front"));

@@ -1,0 +1,106 @@
+/**
+ * What fits where, before anything is bought or started: packs a model's experts onto nodes that
+ * exist only on paper, with the planner that will do it for real.
+ */
+import { ExpertGrid } from "./expert_grid.ts";
+import { capacityOf, type ClusterNode, type NodeId } from "./placement.ts";
+import { defaultPlanPolicy, planPlacement } from "./planner.ts";
+
+export interface FitRequest {
+  readonly layers: readonly number[];
+  readonly experts: number;
+  readonly expertBytes: number;
+  /** Speed in any unit; only ratios count. */
+  readonly nodes: readonly { id: NodeId; memoryBytes: number; speed: number }[];
+  readonly replicas: number;
+  readonly spareCopies: number;
+}
+
+export interface NodeFit {
+  readonly id: NodeId;
+  readonly experts: number;
+  readonly bytes: number;
+  readonly freeBytes: number;
+  /** Part of all expert work, if every expert were used alike. */
+  readonly loadShare: number;
+}
+
+export interface Fit {
+  readonly nodes: readonly NodeFit[];
+  /** Every expert has a place, and as many copies as asked for. */
+  readonly isCovered: boolean;
+  readonly isReplicated: boolean;
+  /** Memory that is missing for the copies asked for; 0 when there is enough. */
+  readonly missingBytes: number;
+  /** Most copies of every expert that would fit. */
+  readonly replicasMax: number;
+  /** Nodes that can be lost at once, whichever they are, before an expert is. */
+  readonly lossesSurvived: number;
+  /** Largest over mean of the time that nodes work, if every expert were used alike. */
+  readonly balance: number;
+}
+
+export function planFit(request: FitRequest): Fit {
+  const grid = new ExpertGrid(request);
+  const { expertBytes, replicas } = request;
+  const nodes = request.nodes.map((node): ClusterNode => ({
+    ...node,
+    expertBytes,
+    numericClass: "",
+    weightHash: "",
+    draining: false,
+  }));
+  const planned = planPlacement({
+    grid,
+    nodes,
+    load: new Float64Array(grid.size).fill(1),
+    policy: {
+      ...defaultPlanPolicy,
+      identity: { numericClass: "", weightHash: "" },
+      replicas,
+      spareCopies: request.spareCopies,
+    },
+    current: undefined,
+    held: new Map(),
+    improve: false,
+  });
+  const room = (copies: number) =>
+    nodes.reduce((sum, node) => sum + Math.min(capacityOf(node), grid.size), 0) -
+    copies * grid.size;
+  let replicasMax = 0;
+  const usable = nodes.filter((node) => capacityOf(node) > 0).length;
+  while (replicasMax < usable && room(replicasMax + 1) >= 0) replicasMax += 1;
+  const fits = nodes.map((node) => fitOf(node, { owners: planned.owners, expertBytes }));
+  const seconds = fits.map(({ loadShare }, i) => loadShare / nodes[i]!.speed);
+  const speed = nodes.reduce((sum, node) => sum + node.speed, 0);
+  const copies = planned.owners.map((owners) => owners.length);
+  return {
+    nodes: fits,
+    isCovered: planned.uncovered.length === 0,
+    isReplicated: planned.underReplicated === 0,
+    missingBytes: Math.max(0, -room(replicas)) * expertBytes,
+    replicasMax,
+    lossesSurvived: Math.max(0, Math.min(...copies) - 1),
+    balance: Math.max(...seconds) * speed,
+  };
+}
+
+function fitOf(
+  node: ClusterNode,
+  args: { owners: readonly (readonly NodeId[])[]; expertBytes: number },
+): NodeFit {
+  let [experts, load] = [0, 0];
+  for (const owners of args.owners) {
+    if (!owners.includes(node.id)) continue;
+    experts += 1;
+    load += 1 / owners.length;
+  }
+  const bytes = experts * args.expertBytes;
+  return {
+    id: node.id,
+    experts,
+    bytes,
+    freeBytes: node.memoryBytes - bytes,
+    loadShare: load / args.owners.length,
+  };
+}
