@@ -32,6 +32,10 @@ pub trait Dot: Vector {
     unsafe fn wide_start(from: *const i32) -> Self::WideSum;
     fn wide_add(sum: Self::WideSum, x: Self::Bytes, codes: Self::Bytes) -> Self::WideSum;
     fn wide_total(sum: Self::WideSum) -> Self;
+
+    /// Bits of a sum, as activations for a probe: no compiler can know the next product.
+    fn narrow_bytes(sum: Self::NarrowSum) -> Self::Bytes;
+    fn wide_bytes(sum: Self::WideSum) -> Self::Bytes;
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -69,12 +73,19 @@ impl Dot for crate::simd::scalar::Scalar {
     fn wide_add(mut sum: [i32; 4], x: [u8; 16], codes: [u8; 16]) -> [i32; 4] {
         for i in 0..16 {
             assert!(codes[i] < 128, "a code of eight bits");
-            sum[i / 4] += i32::from(x[i] as i8) * i32::from(codes[i]);
+            let product = i32::from(x[i] as i8) * i32::from(codes[i]);
+            sum[i / 4] = sum[i / 4].wrapping_add(product);
         }
         sum
     }
     fn wide_total(sum: [i32; 4]) -> Self {
         Self::from_int(sum)
+    }
+    fn narrow_bytes(sum: [i32; 4]) -> [u8; 16] {
+        std::array::from_fn(|i| sum[i / 4].to_le_bytes()[i % 4])
+    }
+    fn wide_bytes(sum: [i32; 4]) -> [u8; 16] {
+        Self::narrow_bytes(sum)
     }
 }
 
@@ -142,6 +153,14 @@ mod relaxed {
         fn wide_total(sum: v128) -> Self {
             Self::from_int(sum)
         }
+        #[inline(always)]
+        fn narrow_bytes(sum: v128) -> v128 {
+            sum
+        }
+        #[inline(always)]
+        fn wide_bytes(sum: v128) -> v128 {
+            sum
+        }
     }
 }
 
@@ -191,6 +210,14 @@ mod plain {
             let even = i32x4_shuffle::<0, 2, 4, 6>(low, high);
             let odd = i32x4_shuffle::<1, 3, 5, 7>(low, high);
             Self::from_int(i32x4_add(even, odd))
+        }
+        #[inline(always)]
+        fn narrow_bytes([low, _]: [v128; 2]) -> v128 {
+            low
+        }
+        #[inline(always)]
+        fn wide_bytes([low, _]: [v128; 2]) -> v128 {
+            low
         }
     }
 }

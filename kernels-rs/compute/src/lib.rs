@@ -22,6 +22,7 @@ mod matmul;
 mod norm;
 mod pack;
 mod patchify;
+mod probe;
 mod program;
 mod quantize;
 mod record;

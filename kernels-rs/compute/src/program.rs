@@ -3,7 +3,9 @@
 use crate::dot::Dot;
 use crate::record::*;
 use crate::team::{wait_while, wake_all, Control, Fault, Team};
-use crate::{attention, elementwise, experts, kv, matmul, norm, pack, patchify, rope, sample};
+use crate::{
+    attention, elementwise, experts, kv, matmul, norm, pack, patchify, probe, rope, sample,
+};
 use std::sync::atomic::Ordering::SeqCst;
 
 /// Runs `count` records in order; all threads of the team call this with the same program.
@@ -40,6 +42,7 @@ unsafe fn execute<V: Dot>(record: *const u64, team: &Team) {
         CombineRows::OPCODE => experts::combine_rows::<V>(&CombineRows::read(record), team),
         Patchify::OPCODE => patchify::patchify(&Patchify::read(record), team),
         Sample::OPCODE => sample::sample::<V>(&Sample::read(record), team),
+        Probe::OPCODE => probe::probe::<V>(&Probe::read(record), team),
         unknown => team.refuse(Fault::Opcode, unknown as i32),
     }
 }

@@ -170,4 +170,5 @@ records! {
         candidate_id: *mut i32, candidate_logprob: *mut f32, scratch: *mut u8,
         thread_bytes: usize,
     }
+    20 Probe { kind: usize, memory: *const u8, count: usize, out: *mut f32 }
 }

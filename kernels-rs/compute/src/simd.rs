@@ -36,6 +36,8 @@ pub trait Vector: Copy {
     /// Four int8 values.
     unsafe fn load_i8(from: *const i8) -> Self;
 
+    /// Four i32 values.
+    unsafe fn load_int(from: *const i32) -> Self::Int;
     fn from_int(value: Self::Int) -> Self;
     /// Whole numbers as they are, cut to 32 bits; NaN becomes 0.
     fn to_int(self) -> Self::Int;
@@ -129,6 +131,9 @@ pub mod scalar {
         }
         unsafe fn load_i8(from: *const i8) -> Self {
             Self(from.cast::<[i8; 4]>().read_unaligned().map(f32::from))
+        }
+        unsafe fn load_int(from: *const i32) -> [i32; 4] {
+            from.cast::<[i32; 4]>().read_unaligned()
         }
         fn from_int(value: [i32; 4]) -> Self {
             Self(value.map(|lane| lane as f32))
@@ -256,6 +261,10 @@ pub mod wasm {
                     let bytes = v128_load32_zero(from.cast());
                     let wide = i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(bytes));
                     Self(f32x4_convert_i32x4(wide))
+                }
+                #[inline(always)]
+                unsafe fn load_int(from: *const i32) -> v128 {
+                    v128_load(from.cast())
                 }
                 #[inline(always)]
                 fn from_int(value: v128) -> Self {

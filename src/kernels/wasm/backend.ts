@@ -125,7 +125,7 @@ async function startTeam(
   return { arena, executor: await ThreadTeam.start({ module, memory, control, threads }) };
 }
 
-class WasmBackend implements Backend {
+export class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly description: BackendDescription;
   readonly ops: Ops;
@@ -247,6 +247,19 @@ class WasmBackend implements Backend {
 
   flush(): Promise<void> {
     return this.#machine.flush();
+  }
+
+  /** Records one run of a probe; see `probe.ts`. */
+  probe(options: { kind: number; memory: Tensor; count: number; out: Tensor }): void {
+    const { kind, memory, count, out } = options;
+    const machine = this.#machine;
+    assert(elementCount(out.shape) >= machine.executor.threads, "a result per thread");
+    this.#machine.record("probe", {
+      kind,
+      memory: machine.address(memory, "u8"),
+      count,
+      out: machine.address(out),
+    });
   }
 
   usedBytes(): number {

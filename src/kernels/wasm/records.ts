@@ -185,6 +185,7 @@ export const recordTable = {
     "scratch:p",
     "threadBytes:i",
   ],
+  probe: ["kind:i", "memory:p", "count:i", "out:p"],
 } as const satisfies Record<string, readonly `${string}:${"p" | "i" | "f"}`[]>;
 
 export type RecordName = keyof typeof recordTable;
