@@ -93,7 +93,9 @@ const noModuleState: Rule = {
 /** Files that a simulator drives step by step: they decide, others wait and act. */
 const synchronousFiles = [
   /\/src\/engine\/(scheduler|step_planner|kv_pages|prefix_cache|encoder_cache|plan)\.ts$/,
-  /\/src\/cluster\/(placement|membership)\.ts$/,
+  /\/src\/cluster\/(placement|membership|planner|packing|balancing|draft|plan_fit|load|entropy)\.ts$/,
+  /\/src\/cluster\/(replica_choice|calls|call_shares|node_health|hedge_budget|expert_grid)\.ts$/,
+  /\/src\/cluster\/(holdings|coordinator|member_table|lease_keeper|member_text|bounds)\.ts$/,
   /\/src\/media\/tiling\.ts$/,
 ];
 
