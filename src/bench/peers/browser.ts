@@ -93,7 +93,9 @@ export async function withPage<T>(
     page.setDefaultTimeout(0);
     await page.goto(`http://127.0.0.1:${server.addr.port}/`);
     await Promise.race([page.waitForFunction("globalThis.ready"), failed]);
-    return await Promise.race([use(page), failed]);
+    const used = use(page);
+    used.catch(() => {}); // closing the browser ends what still waits for the page
+    return await Promise.race([used, failed]);
   } finally {
     await browser.close();
   }

@@ -1,0 +1,251 @@
+/**
+ * One run of the benchmark: limits first and last, each group in its process with the peers around
+ * it, derived rows, and the report. Prints nothing.
+ */
+import type { Clock } from "@/clock.ts";
+import { OperatingError } from "@/errors.ts";
+import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import { type ModelConfig, readModelConfig } from "@/model/config.ts";
+import { withGoals } from "./goals.ts";
+import type { GroupMessage } from "./group.ts";
+import { runGroupProcess } from "./group_runner.ts";
+import { commitName, loadAverage, processorName } from "./host.ts";
+import type { LimitProbe, Limits } from "./limits.ts";
+import type { Peer, PeerContext, PeerResult } from "./peers/peer.ts";
+import { expectedSeconds, type Group, rowName } from "./plan.ts";
+import {
+  asGoodAs,
+  besidePeer,
+  type Environment,
+  type Report,
+  REPORT_SCHEMA,
+  type Row,
+  rowOf,
+} from "./report.ts";
+
+export interface SessionOptions {
+  readonly groups: readonly Group[];
+  readonly peers: readonly Peer[];
+  readonly backend: WasmBackendOptions;
+  readonly threads: number;
+  readonly repeats: number;
+  readonly rootFolder: string;
+  readonly cacheFolder: string;
+  readonly probe: LimitProbe;
+  readonly clock: Clock;
+  readonly progress: (progress: Progress) => void;
+}
+
+/** Where a run stands. */
+export interface Progress {
+  readonly text: string;
+  /** 0 to 1. */
+  readonly share: number;
+  readonly secondsLeft: number;
+}
+
+/** Load average above which a machine counts as busy before the run. */
+const QUIET_LOAD = 0.5;
+/** Relative change of a limit within a run that makes its rows doubtful. */
+const STEADY_SHARE = 0.25;
+/** Expected seconds of one peer beside one group. */
+const PEER_SECONDS = { "llama.cpp": 30, wllama: 90, "onnxruntime-web": 90 } as const;
+
+const limitRows = [
+  ["limits/read", "readGBs", "GB/s"],
+  ["limits/i16", "i16Gops", "Gop/s"],
+  ["limits/dot3", "dot3Gops", "Gop/s"],
+  ["limits/f32", "f32Gops", "Gop/s"],
+] as const;
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #rows: Row[] = [];
+  readonly #limits: Limits[] = [];
+  readonly #startMs: number;
+  readonly #expectedSeconds: number;
+  #doneSeconds = 0;
+  #kernels = "";
+  #threads: number;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#startMs = options.clock.nowMs();
+    this.#threads = options.threads;
+    let expected = 0;
+    for (const group of options.groups) {
+      for (const each of group.measurements) expected += expectedSeconds(group, each);
+      for (const peer of options.peers) if (isPeerOf(peer, group)) expected += peerSeconds(peer);
+    }
+    this.#expectedSeconds = expected;
+  }
+
+  /** Throws OperatingError when a peer is missing (before anything is measured) or a group fails. */
+  async run(): Promise<Report> {
+    const { groups, peers, clock } = this.#options;
+    const date = new Date(clock.epochMs()).toISOString();
+    const firstLoad = loadAverage();
+    for (const peer of peers) await peer.check(this.#peerContext());
+    await this.#measureLimits();
+    for (const group of groups) await this.#runGroup(group);
+    await this.#measureLimits();
+    this.#deriveOverhead();
+    const environment = await this.#environment(date, firstLoad);
+    const rows = [...this.#limitRows(), ...this.#rows].map(withGoals);
+    return { schema: REPORT_SCHEMA, environment, rows };
+  }
+
+  async #measureLimits(): Promise<Limits> {
+    const limits = await this.#options.probe.measure();
+    this.#limits.push(limits);
+    return limits;
+  }
+
+  async #runGroup(group: Group): Promise<void> {
+    const { backend, rootFolder } = this.#options;
+    const results = new Map<Peer, readonly PeerResult[]>();
+    for (const peer of this.#options.peers.filter((peer) => isPeerOf(peer, group))) {
+      const config = await readShape(`${rootFolder}/benchmarks/shapes/${group.folder}`);
+      const format = group.format === "q8" ? "q8" : "q4";
+      const task = { shape: group.shape, config, format } as const;
+      results.set(peer, await peer.measure(this.#peerContext(), task));
+      this.#doneSeconds += peerSeconds(peer);
+    }
+    const firstRow = this.#rows.length;
+    const task = { group, shapesFolder: `${rootFolder}/benchmarks/shapes`, backend };
+    const probe = { measure: () => this.#measureLimits() };
+    await runGroupProcess(task, { probe, tell: (message) => this.#hear(group, message) });
+    for (const [peer, each] of results) this.#addPeer(peer, { results: each, firstRow });
+  }
+
+  #hear(group: Group, message: GroupMessage): void {
+    switch (message.kind) {
+      case "begin":
+        return this.#report(rowName(group, group.measurements[message.measurement]!));
+      case "kernels":
+        this.#kernels = message.text;
+        this.#threads = message.threads;
+        return;
+      case "row": {
+        this.#rows.push(message.row);
+        const done = group.measurements.find((each) => rowName(group, each) === message.row.name)!;
+        this.#doneSeconds += expectedSeconds(group, done);
+        return;
+      }
+    }
+  }
+
+  /** Rows of the peer, and the peer in our rows from `firstRow` on. */
+  #addPeer(peer: Peer, facts: { results: readonly PeerResult[]; firstRow: number }): void {
+    for (const { of, samples, unit, better, note } of facts.results) {
+      const index = this.#rows.findIndex((row, at) =>
+        at >= facts.firstRow && (row.name.startsWith(`${of}/`) || row.name.startsWith(`vit/${of}/`))
+      );
+      const ours = this.#rows[index];
+      if (ours === undefined) continue;
+      const value = samples.median;
+      const name = `peer/${peer.name}/${ours.name}`;
+      const ratio = asGoodAs(ours, value);
+      this.#rows.push({ name, value, unit, better, samples, ratio, ...(note && { note }) });
+      // The first peer of a row is the one it is mainly compared with.
+      if (ours.peer === undefined) this.#rows[index] = besidePeer(ours, { name: peer.name, value });
+    }
+  }
+
+  /** A step without width is all overhead: as a share of a real step. */
+  #deriveOverhead(): void {
+    const find = (name: string) => this.#rows.find((row) => row.name === name);
+    const skeleton = find("step/skeleton");
+    const step = find("decode/1.7b/q4/b1") ?? find("decode/smoke/q4/b1");
+    if (skeleton === undefined || step === undefined) return;
+    const stepMs = 1000 / step.value;
+    const { samples: { min, median, max } } = skeleton;
+    const note = `${skeleton.value.toFixed(2)} ms of barriers and JavaScript in ${
+      stepMs.toFixed(1)
+    } ms`;
+    const percents = [min, median, max].map((ms) => 100 * ms / stepMs);
+    this.#rows.push(rowOf({ name: "step/overhead", unit: "%", better: "less", note }, percents));
+  }
+
+  #limitRows(): Row[] {
+    const facts = { better: "more" as const };
+    return limitRows.map(([name, key, unit]) =>
+      rowOf({ ...facts, name, unit }, this.#limits.map((limits) => limits[key]))
+    );
+  }
+
+  async #environment(date: string, firstLoad: number): Promise<Environment> {
+    const lastLoad = loadAverage();
+    const { clock, rootFolder } = this.#options;
+    return {
+      date,
+      seconds: Math.round((clock.nowMs() - this.#startMs) / 1000),
+      commit: await commitName(rootFolder),
+      deno: Deno.version.deno,
+      platform: `${Deno.build.os} ${Deno.build.arch}`,
+      cpu: await processorName(),
+      cores: navigator.hardwareConcurrency,
+      memoryGiB: Math.round(Deno.systemMemoryInfo().total / 2 ** 30),
+      threads: this.#threads,
+      kernels: this.#kernels,
+      load: [firstLoad, lastLoad],
+      warnings: this.#warnings(firstLoad, lastLoad),
+    };
+  }
+
+  #warnings(firstLoad: number, lastLoad: number): string[] {
+    const warnings: string[] = [];
+    if (firstLoad > QUIET_LOAD) {
+      warnings.push(`The machine was not quiet: load average ${firstLoad.toFixed(1)} at the start`);
+    }
+    if (lastLoad > this.#threads + QUIET_LOAD) {
+      warnings.push(`Something else computed meanwhile: load average ${lastLoad.toFixed(1)}`);
+    }
+    for (const { name, samples } of this.#limitRows()) {
+      if (samples.max < samples.min * (1 + STEADY_SHARE)) continue;
+      const [low, high] = [samples.min.toFixed(1), samples.max.toFixed(1)];
+      warnings.push(`${name} moved between ${low} and ${high} during the run`);
+    }
+    return warnings;
+  }
+
+  #peerContext(): PeerContext {
+    const { cacheFolder, repeats, clock } = this.#options;
+    const progress = (text: string) => this.#report(text);
+    return { cacheFolder, threads: this.#threads, repeats, clock, progress };
+  }
+
+  #report(text: string): void {
+    const { clock, progress } = this.#options;
+    const share = this.#doneSeconds / this.#expectedSeconds;
+    const elapsed = (clock.nowMs() - this.#startMs) / 1000;
+    const expectedLeft = this.#expectedSeconds - this.#doneSeconds;
+    // Trust the table at first and the measured pace later.
+    const pace = this.#doneSeconds > 0 ? elapsed / this.#doneSeconds : 1;
+    const secondsLeft = expectedLeft * (share * pace + 1 - share);
+    progress({ text, share, secondsLeft });
+  }
+}
+
+/** Which rows a peer is measured beside. */
+function isPeerOf(peer: Peer, group: Group): boolean {
+  const kinds = new Set(group.measurements.map(({ kind }) => kind));
+  if (peer.name === "onnxruntime-web") return group.shape === "vit";
+  if (group.shape !== "1.7b" || !(kinds.has("decode") || kinds.has("prefill"))) return false;
+  return peer.name === "wllama" ? group.format === "q4" : ["q4", "q8"].includes(group.format);
+}
+
+function peerSeconds(peer: Peer): number {
+  return PEER_SECONDS[peer.name];
+}
+
+async function readShape(folder: string): Promise<ModelConfig> {
+  try {
+    return readModelConfig({
+      config: JSON.parse(await Deno.readTextFile(`${folder}/config.json`)),
+    });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new OperatingError("checkpoint_invalid", `Cannot read the shape ${folder}/config.json`);
+  }
+}

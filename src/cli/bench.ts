@@ -1,0 +1,97 @@
+/** `bench`: how fast this machine runs the model shapes, beside its limits and other engines. */
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chartSvg } from "@/bench/chart.ts";
+import { TeamProbe } from "@/bench/limit_probe.ts";
+import { llamaCpp } from "@/bench/peers/llama_cpp.ts";
+import { onnxruntimeWeb } from "@/bench/peers/onnxruntime_web.ts";
+import type { Peer } from "@/bench/peers/peer.ts";
+import { wllama } from "@/bench/peers/wllama.ts";
+import { planGroups } from "@/bench/plan.ts";
+import { parseReport, type Report } from "@/bench/report.ts";
+import { type Progress, Session } from "@/bench/session.ts";
+import { environmentLines, resultsPage, tableLines } from "@/bench/table.ts";
+import { systemClock } from "@/clock.ts";
+import { OperatingError } from "@/errors.ts";
+import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import { type Flags, UsageError } from "./flags.ts";
+import { printError, printLine } from "./terminal.ts";
+
+const REPEATS_DEFAULT = 3;
+const allPeers = [llamaCpp, wllama, onnxruntimeWeb] as const;
+
+const rootFolder = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Peers named by the flag; all of them with `--all` alone. */
+function chosenPeers(flags: Flags): Peer[] {
+  const named = flags.string("peers");
+  if (named === undefined) return flags.on("all") ? [...allPeers] : [];
+  return named.split(",").filter(Boolean).map((name) => {
+    const peer = allPeers.find((candidate) => candidate.name === name);
+    if (peer) return peer;
+    const names = allPeers.map((candidate) => candidate.name).join(", ");
+    throw new UsageError(`--peers names "${name}", expected some of ${names}`);
+  });
+}
+
+/** Replaces the file at once, so that a reader never sees half of it. */
+async function writeWhole(path: string, text: string): Promise<void> {
+  const partial = `${path}.partial`;
+  await Deno.writeTextFile(partial, text);
+  await Deno.rename(partial, path);
+}
+
+function showProgress({ text, share, secondsLeft }: Progress): void {
+  const percent = `${Math.round(100 * share)}`.padStart(3);
+  const minutes = Math.floor(secondsLeft / 60);
+  const seconds = `${Math.round(secondsLeft % 60)}`.padStart(2, "0");
+  printError(`${percent} %  ${minutes}:${seconds} left  ${text}`);
+}
+
+/** Writes the page of results and its chart from a stored report. */
+async function writeResults(path: string): Promise<number> {
+  let report: Report;
+  try {
+    report = parseReport(await Deno.readTextFile(path));
+  } catch (error) {
+    if (!(error instanceof TypeError || error instanceof SyntaxError)) throw error;
+    throw new OperatingError("invalid_request", `Cannot use ${path}: ${error.message}`);
+  }
+  const folder = join(rootFolder, "benchmarks");
+  await writeWhole(join(folder, "results.svg"), chartSvg(report));
+  await writeWhole(join(folder, "RESULTS.md"), resultsPage(report, "results.svg"));
+  printLine(`Wrote RESULTS.md and results.svg in ${folder}`);
+  return 0;
+}
+
+export async function bench(flags: Flags): Promise<number> {
+  const stored = flags.string("results");
+  if (stored !== undefined) return await writeResults(stored);
+  const threads = flags.number("threads") ?? navigator.hardwareConcurrency;
+  const variant = flags.string("variant") as WasmBackendOptions["variant"] | undefined;
+  const repeats = flags.number("repeats") ?? REPEATS_DEFAULT;
+  const only = flags.string("only");
+  const smoke = flags.on("smoke");
+  const groups = planGroups({ all: flags.on("all"), smoke, repeats, ...(only && { only }) });
+  if (groups.length === 0) throw new UsageError(`--only ${only} matches no row`);
+  const backend = { threads, ...(variant && { variant }) };
+  await using probe = new TeamProbe({ ...backend, clock: systemClock, brief: smoke });
+  const session = new Session({
+    groups,
+    peers: chosenPeers(flags),
+    backend,
+    threads,
+    repeats,
+    rootFolder,
+    cacheFolder: resolve(flags.string("cache") ?? join(rootFolder, ".cache/bench")),
+    probe,
+    clock: systemClock,
+    progress: showProgress,
+  });
+  const report = await session.run();
+  const [json, svg] = [flags.string("json"), flags.string("svg")];
+  if (json !== undefined) await writeWhole(json, `${JSON.stringify(report, null, 2)}\n`);
+  if (svg !== undefined) await writeWhole(svg, chartSvg(report));
+  for (const line of [...environmentLines(report), "", ...tableLines(report.rows)]) printLine(line);
+  return 0;
+}
