@@ -39,14 +39,9 @@ export function chooseVariant(options: VariantOptions): { variant: Variant; reas
   const passed: string[] = [];
   if (memoryBytes > limits.narrowMemoryBytesMax) {
     const problem = blocked(WIDE_VARIANT);
-    const need = `the model needs about ${gib(memoryBytes)} GiB`;
-    if (problem === "") return { variant: WIDE_VARIANT, reason: need };
-    if (memoryBytes > limits.kernelMemoryPagesMax * PAGE_BYTES) {
-      throw new OperatingError(
-        "unavailable",
-        `Cannot run the kernels: ${need}, 32-bit memory ends at 4 GiB, and ${problem}`,
-      );
-    }
+    refuseTooLarge(memoryBytes, problem);
+    const reason = `the model needs about ${gib(memoryBytes)} GiB`;
+    if (problem === "") return { variant: WIDE_VARIANT, reason };
     passed.push(`not ${WIDE_VARIANT}: ${problem}`);
   }
   for (const variant of narrowVariants) {
@@ -58,6 +53,19 @@ export function chooseVariant(options: VariantOptions): { variant: Variant; reas
     passed.push(`not ${variant}: ${problem}`);
   }
   throw new OperatingError("unavailable", `Cannot run WASM kernels: ${passed.join("; ")}`);
+}
+
+/** A need that no memory can meet is told before the first page is taken. */
+function refuseTooLarge(memoryBytes: number, wideProblem: string): void {
+  const isWide = wideProblem === "";
+  const pages = isWide ? limits.kernelMemory64PagesMax : limits.kernelMemoryPagesMax;
+  if (memoryBytes <= pages * PAGE_BYTES) return;
+  throw new OperatingError(
+    "unavailable",
+    `Cannot run the kernels: the model needs about ${gib(memoryBytes)} GiB, memory with ` +
+      `${isWide ? 64 : 32}-bit addresses ends at ${gib(pages * PAGE_BYTES)} GiB` +
+      (isWide ? "; quantised weights and a shorter context need less" : `, and ${wideProblem}`),
+  );
 }
 
 const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);

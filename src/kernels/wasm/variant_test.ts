@@ -40,7 +40,11 @@ Deno.test("chooseVariant() takes 64-bit addresses only when 32 bits may not reac
   assert.match(close.reason, /^not relaxed-threads-64: its module is not part/);
   assert.throws(
     () => chooseVariant({ modules, memoryBytes: 4.5 * GIB }),
-    unavailable(/about 4\.5 GiB, 32-bit memory ends at 4 GiB, and its module is not part/),
+    unavailable(/about 4\.5 GiB, .*32-bit addresses ends at 4\.0 GiB, and its module is not part/),
+  );
+  assert.throws(
+    () => chooseVariant({ memoryBytes: 17 * GIB }),
+    unavailable(/about 17\.0 GiB, .*64-bit addresses ends at 16\.0 GiB; quantised weights/),
   );
 });
 
