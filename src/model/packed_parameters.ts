@@ -7,7 +7,8 @@ import { panelBytes, panelCount } from "@/kernels/matrix_layout.ts";
 import { decodeToF32 } from "@/tensor/half.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
 import type { TensorName } from "@/weights/names.ts";
-import type { PackedFolder, StoredMatrix } from "@/weights/packed_folder.ts";
+import type { PackedFolder } from "@/weights/packed_folder.ts";
+import type { StoredTensor } from "@/weights/safetensors.ts";
 import {
   expertsName,
   type ExpertsRequest,
@@ -20,7 +21,7 @@ import {
 } from "./parameter_source.ts";
 
 /** Bytes of one read. */
-const PIECE_BYTES = 32 * 1024 * 1024;
+const PIECE_BYTES = 8 * 1024 * 1024;
 
 /** What a packed folder answers without reading: one matrix per request, stored under its name. */
 abstract class PackedSource implements ParameterSource {
@@ -101,71 +102,88 @@ export class CheckingPackedSource extends PackedSource {
   }
 }
 
-/** Second pass: copies bytes in large pieces; nothing is computed. */
+/** Bytes of a file and where they go. */
+interface Piece {
+  readonly tensor: StoredTensor;
+  /** Inside the tensor. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+  readonly put: (bytes: Uint8Array) => void;
+}
+
+/**
+ * Second pass: allocates what is asked for and notes what to copy there; `copyAll` then copies in
+ * large pieces, one being read while the last is put in place. Nothing is computed.
+ */
 export class CopyingSource extends PackedSource {
   readonly #backend: Backend;
   readonly #onProgress: LoadProgress | undefined;
   readonly #made = new Map<TensorName, Matrix>();
-  readonly #totalBytes: number;
-  readonly #staging = new Uint8Array(PIECE_BYTES);
-  #doneBytes = 0;
+  readonly #pieces: Piece[] = [];
 
   constructor(args: { packed: PackedFolder; backend: Backend; onProgress?: LoadProgress }) {
     super(args.packed);
     this.#backend = args.backend;
     this.#onProgress = args.onProgress;
-    this.#totalBytes = packedSize(args.packed);
   }
 
-  override async matrix(request: MatrixRequest): Promise<Matrix> {
-    return await this.#copied(this.nameOf(request));
+  override matrix(request: MatrixRequest): Promise<Matrix> {
+    return Promise.try(() => this.#planned(this.nameOf(request)));
   }
 
-  override async experts(request: ExpertsRequest): Promise<Matrix> {
-    return await this.#copied(expertsName(request));
+  override experts(request: ExpertsRequest): Promise<Matrix> {
+    return Promise.try(() => this.#planned(expertsName(request)));
   }
 
-  override async vector({ name, size }: VectorRequest): Promise<Tensor> {
+  override vector({ name, size }: VectorRequest): Promise<Tensor> {
     const tensor = this.packed.vectors.get(name)!; // present: the first pass checked it
-    const bytes = await tensor.source.read(tensor.offset, tensor.sizeBytes);
     const out = this.#backend.allocate("f32", [size]);
-    this.#backend.write(out, decodeToF32(bytes, "F32"));
-    this.#advance(bytes.byteLength);
-    return out;
+    const put = (bytes: Uint8Array) => this.#backend.write(out, decodeToF32(bytes, "F32"));
+    this.#pieces.push({ tensor, offset: 0, sizeBytes: tensor.sizeBytes, put });
+    return Promise.resolve(out);
   }
 
-  async #copied(name: TensorName): Promise<Matrix> {
+  #planned(name: TensorName): Matrix {
     const made = this.#made.get(name);
     if (made) return made;
-    const stored = this.packed.matrices.get(name)!; // present: the first pass checked it
-    const matrix = this.#backend.createMatrix(stored.matrix);
+    const { matrix: shape, tensor } = this.packed.matrices.get(name)!; // the first pass checked it
+    const matrix = this.#backend.createMatrix(shape);
+    const [panels, bytesOfPanel] = [panelCount(matrix), panelBytes(matrix)];
+    const panelsPerPiece = Math.max(1, Math.floor(PIECE_BYTES / bytesOfPanel));
     for (let expert = 0; expert < matrix.experts; expert++) {
-      await this.#copyExpert(matrix, expert, stored);
+      for (let firstPanel = 0; firstPanel < panels; firstPanel += panelsPerPiece) {
+        this.#pieces.push({
+          tensor,
+          offset: (expert * panels + firstPanel) * bytesOfPanel,
+          sizeBytes: Math.min(panelsPerPiece, panels - firstPanel) * bytesOfPanel,
+          put: (bytes) => this.#backend.writePanels(matrix, { expert, firstPanel, bytes }),
+        });
+      }
     }
     this.#made.set(name, matrix);
     return matrix;
   }
 
-  async #copyExpert(matrix: Matrix, expert: number, { tensor }: StoredMatrix): Promise<void> {
-    const [panels, bytesOfPanel] = [panelCount(matrix), panelBytes(matrix)];
-    const start = tensor.offset + expert * panels * bytesOfPanel;
-    const panelsPerPiece = Math.max(1, Math.floor(PIECE_BYTES / bytesOfPanel));
-    for (let firstPanel = 0; firstPanel < panels; firstPanel += panelsPerPiece) {
-      const size = Math.min(panelsPerPiece, panels - firstPanel) * bytesOfPanel;
-      const bytes = this.#buffer(size);
-      await tensor.source.readInto(start + firstPanel * bytesOfPanel, bytes);
-      this.#backend.writePanels(matrix, { expert, firstPanel, bytes });
-      this.#advance(size);
+  /** Fills everything that was asked for. */
+  async copyAll(): Promise<void> {
+    const pieces = this.#pieces;
+    const largest = pieces.reduce((size, { sizeBytes }) => Math.max(size, sizeBytes), 0);
+    const buffers = [new Uint8Array(largest), new Uint8Array(largest)] as const;
+    const read = async (index: number): Promise<Uint8Array> => {
+      const { tensor, offset, sizeBytes } = pieces[index]!;
+      const target = buffers[index % 2 === 0 ? 0 : 1].subarray(0, sizeBytes);
+      await tensor.source.readInto(tensor.offset + offset, target);
+      return target;
+    };
+    const totalBytes = pieces.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    let doneBytes = 0;
+    let reading = pieces.length > 0 ? read(0) : undefined;
+    for (const [index, { put, sizeBytes }] of pieces.entries()) {
+      const bytes = await reading!;
+      reading = index + 1 < pieces.length ? read(index + 1) : undefined;
+      put(bytes);
+      this.#onProgress?.(doneBytes += sizeBytes, totalBytes);
     }
-  }
-
-  #buffer(size: number): Uint8Array {
-    return size <= PIECE_BYTES ? this.#staging.subarray(0, size) : new Uint8Array(size);
-  }
-
-  #advance(bytes: number): void {
-    this.#doneBytes += bytes;
-    this.#onProgress?.(this.#doneBytes, this.#totalBytes);
   }
 }
 

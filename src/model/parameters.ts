@@ -121,7 +121,10 @@ export async function loadPackedParameters(args: {
   await walkParameters(config, checking);
   checking.reportUnused();
   packed.problems.throwIfAny(packed.label);
-  return await walkParameters(config, new CopyingSource(args));
+  const copying = new CopyingSource(args);
+  const parameters = await walkParameters(config, copying);
+  await copying.copyAll();
+  return parameters;
 }
 
 /** Canonical names and shapes of every tensor that a configuration implies. */
