@@ -10,6 +10,7 @@ import type { Backend } from "@/kernels/backend.ts";
 import { openBackend } from "@/kernels/open.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import { type LoadedModel, loadModel } from "@/model/load.ts";
+import { memoryNeed } from "@/model/memory_need.ts";
 import { seededRandom } from "@/random.ts";
 import { greedyParams } from "@/sampling/params.ts";
 import { silentLogger } from "@/telemetry/log.ts";
@@ -29,6 +30,8 @@ export interface RigOptions {
 /** KV cache of a rig: a picture, a long prompt, or sixteen short sequences. */
 const KV_TOKENS = 2048;
 const SEED = 20_26;
+/** KV cache, encoded pictures and the kernels' heap, which decide the address width too. */
+const OTHER_BYTES = 768 * 1024 * 1024;
 
 /** When the events of one request arrived, in clock milliseconds. */
 export interface Timeline {
@@ -63,14 +66,16 @@ export class Rig {
   static async open(options: RigOptions): Promise<Rig> {
     const { clock, precision, onLoad } = options;
     const startMs = clock.nowMs();
-    const backend = await openBackend({ name: "wasm", ...options.backend });
+    const model = { folder: diskFolder(options.folder), ...precision, synthetic: true };
+    const bounds = { contextTokens: KV_TOKENS, stepTiles: 1 };
+    const { weightBytes, scratchBytes } = await memoryNeed({ ...model, bounds });
+    const memoryBytes = weightBytes + scratchBytes + OTHER_BYTES;
+    const backend = await openBackend({ name: "wasm", memoryBytes, ...options.backend });
     try {
       const loaded = await loadModel({
-        folder: diskFolder(options.folder),
+        ...model,
         backend,
-        ...precision,
-        synthetic: true,
-        bounds: { contextTokens: KV_TOKENS, stepTiles: 1 },
+        bounds,
         onProgress: (done, total) => onLoad?.(done / total),
       });
       const engine = new Engine({
