@@ -58,8 +58,12 @@ export function decodeToF32(bytes: Uint8Array, dtype: "F32" | "F16" | "BF16"): F
     for (let i = 0; i < out.length; i++) out[i] = view.getFloat32(i * 4, true);
     return out;
   }
-  const decode = dtype === "BF16" ? bf16ToF32 : f16ToF32;
   const out = new Float32Array(bytes.byteLength / 2);
-  for (let i = 0; i < out.length; i++) out[i] = decode(view.getUint16(i * 2, true));
+  if (dtype === "F16") {
+    for (let i = 0; i < out.length; i++) out[i] = f16ToF32(view.getUint16(i * 2, true));
+    return out;
+  }
+  const words = new Uint32Array(out.buffer);
+  for (let i = 0; i < words.length; i++) words[i] = (bytes[2 * i]! | bytes[2 * i + 1]! << 8) << 16;
   return out;
 }
