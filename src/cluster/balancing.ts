@@ -1,7 +1,7 @@
 /**
- * Improves the balance of a draft, layer by layer: moves experts off the busiest node, or gives a
- * hot expert one more copy, while that pays for the transfer. Coverage and replicas stay as they
- * are; planner.ts sees to them.
+ * Improves a draft, layer by layer: spare copies follow the load, then experts move off the busiest
+ * node, while that pays for the transfer. Coverage and replicas stay as they are; planner.ts sees to
+ * them.
  */
 import type { Copy, Draft } from "./draft.ts";
 import type { PlanPolicy } from "./planner.ts";
@@ -20,10 +20,10 @@ export interface BalanceOptions {
   readonly mustPay: boolean;
 }
 
-/** One copy more, and where it comes from when it is a move. */
+/** A move of one expert. */
 interface Change {
   readonly to: Copy;
-  readonly from: Copy | undefined;
+  readonly from: Copy;
   /** Time of the busier one of the two nodes afterwards, per second. */
   readonly busyAfter: number;
 }
@@ -35,15 +35,83 @@ export function balance(draft: Draft, options: BalanceOptions): number {
     .map((layer) => ({ layer, excess: excessOf(draft, layer) }))
     .sort((a, b) => b.excess - a.excess || a.layer - b.layer);
   for (const { layer } of layers) {
+    copies += followLoad(draft, { layer, options, copiesLeft: options.copiesLeft - copies });
     while (copies < options.copiesLeft) {
       const change = bestChange(draft, { layer, options });
       if (!change) break;
       draft.give(change.to);
-      if (change.from) draft.take(change.from);
+      draft.take(change.from);
       copies += 1;
     }
   }
   return copies;
+}
+
+/** A spare copy changes hands when the new expert's copies carry this much more than the old one's. */
+const SPARE_HYSTERESIS = 1.5;
+
+/**
+ * Gives spare copies to the experts with the highest load per copy, up to the policy's number, then
+ * takes them from those that need them least. They serve balance, and let calls reach fewer nodes.
+ */
+function followLoad(
+  draft: Draft,
+  args: { layer: number; options: BalanceOptions; copiesLeft: number },
+): number {
+  const { layer, options: { policy, mustPay }, copiesLeft } = args;
+  let copies = 0;
+  let spares = sparesOf(draft, { layer, replicas: policy.replicas });
+  while (copies < copiesLeft && policy.spareCopies > 0) {
+    const to = hottest(draft, layer);
+    if (!to) break;
+    const share = draft.share(to.slot);
+    const saved = share / (draft.owners[to.slot]!.length + 1) / draft.nodes[to.node]!.speed;
+    if (mustPay && !pays(draft, { to, saved, policy })) break;
+    if (spares >= policy.spareCopies) {
+      const from = coldestSpare(draft, { layer, replicas: policy.replicas });
+      if (!from) break;
+      const { length } = draft.owners[from.slot]!;
+      if (share <= SPARE_HYSTERESIS * draft.load[from.slot]! / (length - 1)) break;
+      draft.take(from);
+      spares -= 1;
+    }
+    draft.give(to);
+    spares += 1;
+    copies += 1;
+  }
+  return copies;
+}
+
+/** The expert with the highest load per copy that some node can take, and the least busy of those. */
+function hottest(draft: Draft, layer: number): Copy | undefined {
+  const busy = draft.busy(layer);
+  const first = draft.grid.firstSlot(layer);
+  let best: Copy | undefined;
+  for (let slot = first; slot < first + draft.grid.experts; slot++) {
+    if (best && draft.share(slot) < draft.share(best.slot)) continue;
+    for (let node = 0; node < draft.nodes.length; node++) {
+      if (!draft.canTake({ node, slot })) continue;
+      const isBetter = !best || draft.share(slot) > draft.share(best.slot) ||
+        (slot === best.slot && busy[node]! < busy[best.node]!);
+      if (isBetter) best = { node, slot };
+    }
+  }
+  return best;
+}
+
+/** The spare copy whose loss adds least to the others of its expert, on its busiest owner. */
+function coldestSpare(draft: Draft, args: { layer: number; replicas: number }): Copy | undefined {
+  const busy = draft.busy(args.layer);
+  const first = draft.grid.firstSlot(args.layer);
+  const shareWithout = (slot: number) => draft.load[slot]! / (draft.owners[slot]!.length - 1);
+  let best: Copy | undefined;
+  for (let slot = first; slot < first + draft.grid.experts; slot++) {
+    const owners = draft.owners[slot]!;
+    if (owners.length <= args.replicas) continue;
+    if (best && shareWithout(slot) >= shareWithout(best.slot)) continue;
+    best = { slot, node: owners.reduce((a, b) => busy[b]! > busy[a]! ? b : a) };
+  }
+  return best;
 }
 
 /** Time that the layer's busiest node works above the mean, per second. */
@@ -72,7 +140,6 @@ function bestChange(
   const { layer, options: { policy, mustPay } } = args;
   const { busy, busiest, mean } = summary(draft, layer);
   if (mean === 0 || busiest.busy <= mean * policy.balanceMax) return undefined;
-  const mayAddSpare = sparesOf(draft, { layer, replicas: policy.replicas }) < policy.spareCopies;
   let best: Change | undefined;
   const first = draft.grid.firstSlot(layer);
   for (let slot = first; slot < first + draft.grid.experts; slot++) {
@@ -80,13 +147,10 @@ function bestChange(
     for (let node = 0; node < draft.nodes.length; node++) {
       const to = { node, slot };
       if (!draft.canTake(to)) continue;
-      const changes = [afterMove(draft, { busy, busiest: busiest.node, to })];
-      if (mayAddSpare) changes.push(afterSpare(draft, { busy, busiest: busiest.node, to }));
-      for (const change of changes) {
-        const saved = busiest.busy - change.busyAfter;
-        if (saved <= 0 || (mustPay && !pays(draft, { change, saved, policy }))) continue;
-        if (!best || change.busyAfter < best.busyAfter - 1e-12) best = change;
-      }
+      const change = afterMove(draft, { busy, busiest: busiest.node, to });
+      const saved = busiest.busy - change.busyAfter;
+      if (saved <= 0 || (mustPay && !pays(draft, { to, saved, policy }))) continue;
+      if (!best || change.busyAfter < best.busyAfter - 1e-12) best = change;
     }
   }
   return best;
@@ -115,21 +179,13 @@ function afterMove(draft: Draft, { busy, busiest, to }: Candidate): Change {
   return { to, from: { node: busiest, slot: to.slot }, busyAfter: Math.max(here, there) };
 }
 
-function afterSpare(draft: Draft, { busy, busiest, to }: Candidate): Change {
-  const owners = draft.owners[to.slot]!.length;
-  const [before, after] = [draft.share(to.slot), draft.load[to.slot]! / (owners + 1)];
-  const here = busy[busiest]! - (before - after) / draft.nodes[busiest]!.speed;
-  const there = busy[to.node]! + after / draft.nodes[to.node]!.speed;
-  return { to, from: undefined, busyAfter: Math.max(here, there) };
-}
-
 /** Whether the time saved within the horizon exceeds the time of the transfer. */
 function pays(
   draft: Draft,
-  args: { change: Change; saved: number; policy: BalanceOptions["policy"] },
+  args: { to: Copy; saved: number; policy: BalanceOptions["policy"] },
 ): boolean {
-  const { change, saved, policy } = args;
-  if (draft.holds(change.to)) return true;
-  const bytes = draft.nodes[change.to.node]!.expertBytes;
+  const { to, saved, policy } = args;
+  if (draft.holds(to)) return true;
+  const bytes = draft.nodes[to.node]!.expertBytes;
   return saved * policy.horizonSeconds > bytes / policy.loadBytesPerSecond;
 }

@@ -17,8 +17,9 @@ import {
   type ReplyKey,
   type Share,
 } from "./call_shares.ts";
+import type { RefusalReason } from "./control_frames.ts";
 import type { HedgeBudget } from "./hedge_budget.ts";
-import type { RefusalReason } from "./holdings.ts";
+
 import type { NodeHealth } from "./node_health.ts";
 import { coverageError, type NodeId } from "./placement.ts";
 import { chooseReplicas, type ExpertDemand, type RouteTable } from "./replica_choice.ts";
@@ -58,9 +59,6 @@ export type CallEffect =
   /** Add up the results of these attempts, in this order; their experts are all, each once. */
   | { readonly type: "complete"; readonly parts: readonly CallPart[] }
   | { readonly type: "fail"; readonly error: OperatingError };
-
-/** Why a node did not compute: the plan, its queue, or an error of its own. */
-export type CallRefusal = RefusalReason | "busy" | "failed";
 
 /** Attempts by this process itself carry this name. */
 export const FALLBACK_NODE: NodeId = "";
@@ -116,12 +114,13 @@ export class LayerCall {
   }
 
   /** The node answered that it does not compute this. */
-  refuse(nowMs: number, key: ReplyKey & { readonly reason: CallRefusal }): CallEffect[] {
+  refuse(nowMs: number, key: ReplyKey & { readonly reason: RefusalReason }): CallEffect[] {
     const attempt = this.#find(key);
     if (!attempt) return [];
     const { health } = this.#context;
     if (key.node !== FALLBACK_NODE) {
-      if (key.reason !== "failed") health.refused(key.node, nowMs);
+      const isBroken = key.reason === "failed" || key.reason === "bad_call";
+      if (!isBroken) health.refused(key.node, nowMs);
       else if (attempt.state === "waiting") health.failed(key.node, nowMs);
     }
     this.#fail(attempt, nowMs);

@@ -58,7 +58,7 @@ class Scene {
     return this.call.reply(nowMs, { attempt, node, epoch }).effects;
   }
 
-  refuse(nowMs: number, send: Send, reason: "stale_epoch" | "failed"): CallEffect[] {
+  refuse(nowMs: number, send: Send, reason: "wrong_epoch" | "failed"): CallEffect[] {
     return this.call.refuse(nowMs, { ...send, reason });
   }
 }
@@ -181,7 +181,7 @@ Deno.test("LayerCall retries a stale plan with the newest one", () => {
   const [first] = sends(scene.call.start(0));
   scene.setOwners([["b"], ["b"], ["b"], ["b"]], 2);
   scene.connect("b");
-  const [second] = sends(scene.refuse(2, first!, "stale_epoch"));
+  const [second] = sends(scene.refuse(2, first!, "wrong_epoch"));
   assert.deepEqual([second!.node, second!.epoch], ["b", 2]);
   assert.equal(scene.health.circuit("a"), "closed", "a refusal is no failure");
 });

@@ -91,6 +91,7 @@ export class Coordinator {
   #planDueMs = -Infinity;
   #improveDueMs = -Infinity;
   #improveAlways = false;
+  readonly #slots = new WeakMap<Placement, Map<NodeId, ReadonlySet<number>>>();
   readonly #avoidUntilMs = new Map<NodeId, number>();
   #lastPlan: PlannedPlacement | undefined;
   #givenUp = 0;
@@ -380,9 +381,19 @@ export class Coordinator {
     }
   }
 
+  /** `slotsOf`, once per plan: this is asked for every node with every tick. */
+  #slotsOf(placement: Placement | undefined, node: NodeId): ReadonlySet<number> {
+    if (!placement) return new Set();
+    let slots = this.#slots.get(placement);
+    if (!slots) this.#slots.set(placement, slots = new Map());
+    let set = slots.get(node);
+    if (!set) slots.set(node, set = slotsOf(placement, node));
+    return set;
+  }
+
   #wanted(node: NodeId, view: MembershipView): Wanted {
     const current = view.plan?.placement;
-    const keep = slotsOf(current, node);
+    const keep = new Set(this.#slotsOf(current, node));
     const epoch = current?.epoch ?? 0;
     const phase = this.#phase;
     const target = phase.name === "copying" || phase.name === "publishing"
@@ -391,12 +402,16 @@ export class Coordinator {
       ? phase.abandoned
       : undefined;
     if (target) {
-      return { keep: keep.union(slotsOf(target, node)), epochMin: epoch, epochMax: target.epoch };
+      return {
+        keep: keep.union(this.#slotsOf(target, node)),
+        epochMin: epoch,
+        epochMax: target.epoch,
+      };
     }
     if (phase.name === "settling" && phase.previous) {
       const { previous } = phase;
       return {
-        keep: keep.union(slotsOf(previous, node)),
+        keep: keep.union(this.#slotsOf(previous, node)),
         epochMin: previous.epoch,
         epochMax: epoch,
       };

@@ -72,14 +72,16 @@ export function formatSlots(slots: Iterable<number>): string {
 /** The inverse of `formatSlots`, for slots below `size`. Throws SyntaxError or RangeError. */
 export function parseSlots(text: string, size: number): Set<number> {
   const slots = new Set<number>();
+  let next = 0;
   for (const range of text === "" ? [] : text.split(",")) {
     const match = /^(\d{1,7})(?:-(\d{1,7}))?$/.exec(range);
     if (!match) throw new SyntaxError(`Cannot read slots: "${range}" is no range`);
     const first = Number(match[1]);
     const last = Number(match[2] ?? match[1]);
-    if (first > last || last >= size) {
-      throw new RangeError(`Cannot read slots: ${range} is not within ${size} slots`);
+    if (first > last || last >= size || first < next) {
+      throw new RangeError(`Cannot read slots: ${range} is not within ${size} slots, ascending`);
     }
+    next = last + 1;
     for (let slot = first; slot <= last; slot++) slots.add(slot);
   }
   return slots;

@@ -4,6 +4,7 @@
  * assignment that says everything, so lost, repeated and reordered ones do no harm.
  */
 import { assert } from "@/assert.ts";
+import type { RefusalReason } from "./control_frames.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
 import type { NodeId } from "./placement.ts";
 
@@ -32,7 +33,7 @@ export interface HeldReport {
 }
 
 /** Why a call is not served: it came from another plan, or for experts that are not here. */
-export type RefusalReason = "stale_epoch" | "future_epoch" | "not_held";
+export type HoldingRefusal = Extract<RefusalReason, "wrong_epoch" | "unknown_expert">;
 
 /** What the shell has to do. Dropped experts are gone for new calls at once. */
 export interface HoldingChange {
@@ -130,14 +131,13 @@ export class Holdings {
     epoch: number;
     layer: number;
     experts: Iterable<number>;
-  }): RefusalReason | undefined {
+  }): HoldingRefusal | undefined {
     const { epochMin, epochMax } = this.#assignment;
-    if (call.epoch < epochMin) return "stale_epoch";
-    if (call.epoch > epochMax) return "future_epoch";
+    if (call.epoch < epochMin || call.epoch > epochMax) return "wrong_epoch";
     for (const expert of call.experts) {
       const isHeld = this.#grid.has(call.layer, expert) &&
         this.#held.has(this.#grid.slot(call.layer, expert));
-      if (!isHeld) return "not_held";
+      if (!isHeld) return "unknown_expert";
     }
     return undefined;
   }

@@ -17,20 +17,20 @@ Deno.test("Holdings loads what is missing, drops the rest at once, and serves wh
   const shard = holdings([0, 1]);
   assert.deepEqual(shard.assign(assignment(1, [1, 5])), { load: [5], drop: [0] });
   assert.equal(shard.refusal({ epoch: 1, layer: 0, experts: [1] }), undefined);
-  assert.equal(shard.refusal({ epoch: 1, layer: 1, experts: [1] }), "not_held");
+  assert.equal(shard.refusal({ epoch: 1, layer: 1, experts: [1] }), "unknown_expert");
   assert.ok(shard.loaded(5));
   assert.equal(shard.refusal({ epoch: 1, layer: 1, experts: [1] }), undefined);
-  assert.equal(shard.refusal({ epoch: 1, layer: 0, experts: [0] }), "not_held");
-  assert.equal(shard.refusal({ epoch: 1, layer: 9, experts: [0] }), "not_held");
-  assert.equal(shard.refusal({ epoch: 1, layer: 0, experts: [99] }), "not_held");
+  assert.equal(shard.refusal({ epoch: 1, layer: 0, experts: [0] }), "unknown_expert");
+  assert.equal(shard.refusal({ epoch: 1, layer: 9, experts: [0] }), "unknown_expert");
+  assert.equal(shard.refusal({ epoch: 1, layer: 0, experts: [99] }), "unknown_expert");
 });
 
 Deno.test("Holdings refuses calls of older and later plans", () => {
   const shard = holdings([0]);
-  assert.equal(shard.refusal({ epoch: 1, layer: 0, experts: [0] }), "future_epoch");
+  assert.equal(shard.refusal({ epoch: 1, layer: 0, experts: [0] }), "wrong_epoch");
   shard.assign(assignment(1, [0], { epochMin: 2, epochMax: 3 }));
   const at = (epoch: number) => shard.refusal({ epoch, layer: 0, experts: [0] });
-  assert.deepEqual([1, 2, 3, 4].map(at), ["stale_epoch", undefined, undefined, "future_epoch"]);
+  assert.deepEqual([1, 2, 3, 4].map(at), ["wrong_epoch", undefined, undefined, "wrong_epoch"]);
 });
 
 Deno.test("Holdings follows the newest assignment whatever the order of arrival", () => {

@@ -2,6 +2,14 @@
 import { type ExpertGrid, formatSlots, parseSlots } from "./expert_grid.ts";
 import type { Member, PlanProposal, PublishedPlan } from "./membership.ts";
 import { type ClusterNode, decodePlacement, encodePlacement } from "./placement.ts";
+import {
+  countIn,
+  fieldProblem,
+  type Fields,
+  objectOf,
+  positiveIn,
+  stringIn,
+} from "./text_fields.ts";
 
 /** Names of nodes are keys of stores, labels of metrics and parts of file names. */
 const nodeIdPattern = /^[A-Za-z0-9_-]{1,64}$/;
@@ -26,35 +34,39 @@ export function decodeMember(
   text: string,
   grid: ExpertGrid,
 ): { member: Member; fence: number | undefined } {
-  const value = object(JSON.parse(text), "member");
+  const value = objectOf(JSON.parse(text), "member");
   const { role, fence } = value;
-  if (role !== "front" && role !== "shard") throw problem("role", role);
-  if (fence !== undefined) count(value, "fence");
-  const id = string(value, "id");
+  if (role !== "front" && role !== "shard") throw fieldProblem("role", role);
+  if (fence !== undefined) countIn(value, "fence");
+  const id = stringIn(value, "id");
   checkNodeId(id);
-  const node = value.node === undefined ? undefined : decodeNode(object(value.node, "node"), grid);
-  if (node && node.id !== id) throw problem("node.id", node.id);
+  const node = value.node === undefined
+    ? undefined
+    : decodeNode(objectOf(value.node, "node"), grid);
+  if (node && node.id !== id) throw fieldProblem("node.id", node.id);
   const member: Member = {
     id,
-    incarnation: count(value, "incarnation"),
+    incarnation: countIn(value, "incarnation"),
     role,
-    address: string(value, "address"),
+    address: stringIn(value, "address"),
     node,
   };
   return { member, fence: fence as number | undefined };
 }
 
-function decodeNode(value: Record<string, unknown>, grid: ExpertGrid): ClusterNode {
-  if (typeof value.draining !== "boolean") throw problem("draining", value.draining);
+function decodeNode(value: Fields, grid: ExpertGrid): ClusterNode {
+  if (typeof value.draining !== "boolean") throw fieldProblem("draining", value.draining);
   return {
-    id: string(value, "id"),
-    speed: positive(value, "speed"),
-    memoryBytes: count(value, "memoryBytes"),
-    expertBytes: positive(value, "expertBytes"),
-    numericClass: string(value, "numericClass"),
-    weightHash: string(value, "weightHash"),
+    id: stringIn(value, "id"),
+    speed: positiveIn(value, "speed"),
+    memoryBytes: countIn(value, "memoryBytes"),
+    expertBytes: positiveIn(value, "expertBytes"),
+    numericClass: stringIn(value, "numericClass"),
+    weightHash: stringIn(value, "weightHash"),
     draining: value.draining,
-    offers: value.offers === undefined ? undefined : parseSlots(string(value, "offers"), grid.size),
+    offers: value.offers === undefined
+      ? undefined
+      : parseSlots(stringIn(value, "offers"), grid.size),
   };
 }
 
@@ -67,40 +79,11 @@ export function decodePlan(
   text: string,
   args: { grid: ExpertGrid; revision: number },
 ): PublishedPlan {
-  const value = object(JSON.parse(text), "plan");
+  const value = objectOf(JSON.parse(text), "plan");
   return {
-    placement: decodePlacement(string(value, "placement"), args.grid),
-    planner: string(value, "planner"),
-    fence: count(value, "fence"),
+    placement: decodePlacement(stringIn(value, "placement"), args.grid),
+    planner: stringIn(value, "planner"),
+    fence: countIn(value, "fence"),
     revision: args.revision,
   };
-}
-
-function problem(field: string, value: unknown): SyntaxError {
-  return new SyntaxError(`Cannot read ${field}: ${JSON.stringify(value)?.slice(0, 80)}`);
-}
-
-function object(value: unknown, field: string): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw problem(field, value);
-  }
-  return value as Record<string, unknown>;
-}
-
-function string(from: Record<string, unknown>, field: string): string {
-  const value = from[field];
-  if (typeof value !== "string") throw problem(field, value);
-  return value;
-}
-
-function count(from: Record<string, unknown>, field: string): number {
-  const value = from[field];
-  if (!Number.isSafeInteger(value) || (value as number) < 0) throw problem(field, value);
-  return value as number;
-}
-
-function positive(from: Record<string, unknown>, field: string): number {
-  const value = from[field];
-  if (typeof value !== "number" || !(value > 0) || value === Infinity) throw problem(field, value);
-  return value;
 }

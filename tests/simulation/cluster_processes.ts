@@ -4,7 +4,7 @@
  */
 import type { ClusterBounds } from "@/cluster/bounds.ts";
 import type { ExpertGrid } from "@/cluster/expert_grid.ts";
-import type { CallRefusal } from "@/cluster/calls.ts";
+import type { RefusalReason } from "@/cluster/control_frames.ts";
 import { type Assignment, type HeldReport, Holdings } from "@/cluster/holdings.ts";
 import { LeaseKeeper } from "@/cluster/lease_keeper.ts";
 import { MemberTable } from "@/cluster/member_table.ts";
@@ -52,7 +52,7 @@ export type Message =
   | { type: "call"; attempt: number; epoch: number; call: MockCall; experts: readonly number[] }
   | { type: "cancel"; attempt: number }
   | { type: "reply"; attempt: number; epoch: number; values: PairValue[] }
-  | { type: "refusal"; attempt: number; epoch: number; reason: CallRefusal };
+  | { type: "refusal"; attempt: number; epoch: number; reason: RefusalReason };
 
 /** The key-value store: keeps its data through pauses, tells the fronts every change and often. */
 export class SimStore implements Process {

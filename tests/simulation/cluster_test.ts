@@ -25,6 +25,16 @@ Deno.test("a cluster combines every expert once, loses none and comes to rest, u
   }
 });
 
+Deno.test("a seed gives the same life again, word for word", () => {
+  const traces = [0, 1].map(() => {
+    const lines: string[] = [];
+    new ClusterSimulation(77, { trace: (line) => lines.push(line) }).run();
+    return lines;
+  });
+  assert.ok(traces[0]!.length > 100);
+  assert.deepEqual(traces[0], traces[1]);
+});
+
 const bugs: readonly PlantedBug[] = [
   "epochs_unchecked",
   "plans_overwritten",

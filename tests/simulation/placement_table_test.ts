@@ -33,20 +33,27 @@ function loadOf(tokens: readonly number[][]): Float64Array {
   return load;
 }
 
+interface PlanArguments {
+  readonly nodes: number;
+  readonly spareCopies: number;
+  readonly replicas?: number;
+}
+
 function plan(
-  tokens: readonly number[][],
-  args: { nodes: number; spareCopies: number },
+  load: Float64Array,
+  { nodes, spareCopies, replicas = 1 }: PlanArguments,
+  current?: Placement,
 ): Placement {
   const { owners } = planPlacement({
     grid,
-    nodes: nodesOf(args.nodes),
-    load: loadOf(tokens),
-    policy: { ...defaultPlanPolicy, identity, spareCopies: args.spareCopies, balanceMax: 1 },
-    current: undefined,
+    nodes: nodesOf(nodes),
+    load,
+    policy: { ...defaultPlanPolicy, identity, spareCopies, replicas, balanceMax: 1.02 },
+    current,
     held: new Map(),
     improve: "always",
   });
-  return { epoch: 1, owners };
+  return { epoch: (current?.epoch ?? 0) + 1, owners };
 }
 
 type Chooser = (table: RouteTable, token: readonly number[], load: readonly number[]) => number[][];
@@ -99,10 +106,10 @@ Deno.test("planned placements and set covers reach the table of skewed gates", (
         `node-${Math.floor(expert * nodes / EXPERTS)}`,
       ]);
       const row = [run({ epoch: 1, owners: fixed }, tried, byLeastLoad).balance];
-      const plain = run(plan(learned, { nodes, spareCopies: 0 }), tried, byLeastLoad);
+      const plain = run(plan(loadOf(learned), { nodes, spareCopies: 0 }), tried, byLeastLoad);
       row.push(plain.balance, plain.fanOut);
       for (const spareCopies of [16, 32]) {
-        const placement = plan(learned, { nodes, spareCopies });
+        const placement = plan(loadOf(learned), { nodes, spareCopies });
         const least = run(placement, tried, byLeastLoad);
         const covered = run(placement, tried, bySetCover);
         row.push(least.balance, least.fanOut, covered.balance, covered.fanOut);
@@ -113,6 +120,35 @@ Deno.test("planned placements and set covers reach the table of skewed gates", (
         const line = row.map((value) => value.toFixed(2)).join(" ");
         Deno.stderr.writeSync(new TextEncoder().encode(`skew ${skew} nodes ${nodes}: ${line}\n`));
       }
+    }
+  }
+});
+
+Deno.test("rebalancing brings a plan for even traffic to balance on skewed traffic, and keeps it", () => {
+  for (const replicas of [1, 2]) {
+    for (const nodes of [4, 8]) {
+      const args = { nodes, spareCopies: 16, replicas };
+      const tokens = skewedTokens({ experts: EXPERTS, choices: 8, skew: 1 }, {
+        tokens: TOKENS,
+        seed: 3,
+      });
+      const [learned, tried] = [tokens.slice(0, TOKENS / 2), tokens.slice(TOKENS / 2)];
+      let placement = plan(new Float64Array(EXPERTS).fill(1), args);
+      const before = run(placement, tried, byLeastLoad);
+      for (let round = 0; round < 10; round++) placement = plan(loadOf(learned), args, placement);
+      const after = run(placement, tried, bySetCover);
+      assert.ok(after.balance <= 1.1, `${nodes} nodes, ${replicas} copies: ${after.balance}`);
+      assert.ok(after.fanOut <= before.fanOut * 0.9, `${after.fanOut} of ${before.fanOut} nodes`);
+      const again = plan(loadOf(tried), { ...args }, placement);
+      const moved = again.owners.filter((owners, slot) =>
+        `${owners}` !== `${placement.owners[slot]}`
+      );
+      assert.ok(moved.length <= EXPERTS / 10, `${moved.length} experts move for noise`);
+      if (!Deno.env.get("SIMULATION_TABLE")) continue;
+      const line = [nodes, replicas, before.balance, before.fanOut, after.balance, after.fanOut];
+      Deno.stderr.writeSync(
+        new TextEncoder().encode(`rebalanced ${line.map((v) => v.toFixed(2))}\n`),
+      );
     }
   }
 });
