@@ -3,9 +3,12 @@
  * nothing: the bytes of all messages in a row are the stream.
  *
  * The runtime's client keeps Nagle's algorithm on and writes the header of a message over 1 KiB on
- * its own, so such a message waits 44 ms for a delayed ACK unless it is at least 64 KiB long. The
- * dialing side therefore cuts what lies between into messages of 1 KiB; the accepting side has no
- * such delay and sends whole frames.
+ * its own, so the rest of such a message waits 44 ms for a delayed ACK unless it is at least 64 KiB
+ * long. The dialing side therefore sends what lies between in one of two ways:
+ * - Up to 16 KiB in messages of 1 KiB. The second would wait just the same, so the accepting side
+ *   answers each with an empty message, whose packet carries the ACK.
+ * - Longer writes in one message of exactly 64 KiB; its last four bytes say how many count.
+ * The accepting side itself has no such delay and sends whole frames.
  */
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
@@ -13,24 +16,49 @@ import type { ByteStream, ByteStreamSink, StreamListener } from "./byte_stream.t
 
 const SUBPROTOCOL = "flotilla-cluster-1";
 const SMALL_MESSAGE_BYTES = 1024;
-const LARGE_MESSAGE_BYTES = 64 * 1024;
+const PIECES_BYTES_MAX = 16 * 1024;
+const PADDED_MESSAGE_BYTES = 64 * 1024;
+const PADDED_DATA_BYTES_MAX = PADDED_MESSAGE_BYTES - 4;
+
+/** The messages that carry one write of the dialing side. */
+export function* messagesOf(
+  bytes: Uint8Array<ArrayBuffer>,
+): Generator<Uint8Array<ArrayBuffer>> {
+  if (bytes.length > PADDED_MESSAGE_BYTES) return yield bytes;
+  if (bytes.length > PIECES_BYTES_MAX && bytes.length <= PADDED_DATA_BYTES_MAX) {
+    const message = new Uint8Array(PADDED_MESSAGE_BYTES);
+    message.set(bytes);
+    new DataView(message.buffer).setUint32(PADDED_DATA_BYTES_MAX, bytes.length, true);
+    return yield message;
+  }
+  for (let at = 0; at < bytes.length; at += SMALL_MESSAGE_BYTES) {
+    yield bytes.subarray(at, at + SMALL_MESSAGE_BYTES);
+  }
+}
+
+/** The bytes that a message of the dialing side carries; undefined when it is malformed. */
+export function dataOf(message: Uint8Array): Uint8Array | undefined {
+  if (message.length !== PADDED_MESSAGE_BYTES) return message;
+  const view = new DataView(message.buffer, message.byteOffset);
+  const length = view.getUint32(PADDED_DATA_BYTES_MAX, true);
+  return length <= PADDED_DATA_BYTES_MAX ? message.subarray(0, length) : undefined;
+}
 
 class WebSocketStream implements ByteStream {
   readonly peer: string;
   readonly binding = new Uint8Array();
   readonly #socket: WebSocket;
-  /** Whether messages between 1 and 64 KiB must be cut. */
-  readonly #cuts: boolean;
+  readonly #dialed: boolean;
   /** What arrives before `start`. */
   #early: Uint8Array[] = [];
   #sink: ByteStreamSink | undefined;
   #error: Error | undefined;
   #closed = false;
 
-  constructor(socket: WebSocket, peer: string, options: { cuts: boolean }) {
+  constructor(socket: WebSocket, peer: string, options: { dialed: boolean }) {
     this.peer = peer;
     this.#socket = socket;
-    this.#cuts = options.cuts;
+    this.#dialed = options.dialed;
     socket.binaryType = "arraybuffer";
     socket.addEventListener("message", ({ data }) => this.#receive(data));
     socket.addEventListener("error", (event) => {
@@ -52,11 +80,7 @@ class WebSocketStream implements ByteStream {
 
   write(bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#closed || this.#socket.readyState !== WebSocket.OPEN) return;
-    const whole = !this.#cuts || bytes.length >= LARGE_MESSAGE_BYTES;
-    const step = whole ? Math.max(1, bytes.length) : SMALL_MESSAGE_BYTES;
-    for (let at = 0; at < bytes.length; at += step) {
-      this.#socket.send(bytes.subarray(at, at + step));
-    }
+    for (const message of this.#dialed ? messagesOf(bytes) : [bytes]) this.#socket.send(message);
   }
 
   /** A closing handshake sends what was written first; without `flush` nobody waits for it. */
@@ -68,11 +92,19 @@ class WebSocketStream implements ByteStream {
 
   #receive(data: unknown): void {
     if (this.#closed) return;
-    if (!(data instanceof ArrayBuffer)) {
-      this.#error = new OperatingError("unavailable", `${this.peer} sent text on a data socket`);
+    const message = data instanceof ArrayBuffer ? new Uint8Array(data) : undefined;
+    const chunk = this.#dialed || !message ? message : this.#receivePiece(message);
+    if (chunk === undefined) {
+      this.#error = new OperatingError("unavailable", `${this.peer} sent what is no stream`);
       this.close();
-    } else if (this.#sink === undefined) this.#early.push(new Uint8Array(data));
-    else this.#sink.bytes(new Uint8Array(data));
+    } else if (this.#sink === undefined) this.#early.push(chunk);
+    else this.#sink.bytes(chunk);
+  }
+
+  #receivePiece(message: Uint8Array): Uint8Array | undefined {
+    const open = this.#socket.readyState === WebSocket.OPEN;
+    if (open && message.length === SMALL_MESSAGE_BYTES) this.#socket.send(new Uint8Array());
+    return dataOf(message);
   }
 
   #finish(): void {
@@ -98,7 +130,7 @@ export function dialWebSocket(url: URL): Promise<ByteStream> {
     clearTimeout(timer);
     fail(reason || "the server ended it");
   };
-  const stream = new WebSocketStream(socket, url.href, { cuts: true });
+  const stream = new WebSocketStream(socket, url.href, { dialed: true });
   socket.onopen = () => {
     clearTimeout(timer);
     resolve(stream);
@@ -119,7 +151,7 @@ export function upgradeWebSocket(
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") return undefined;
   if (!asked.includes(SUBPROTOCOL) || request.headers.has("origin")) return undefined;
   const { socket, response } = Deno.upgradeWebSocket(request, { protocol: SUBPROTOCOL });
-  const stream = new WebSocketStream(socket, options.peer, { cuts: false });
+  const stream = new WebSocketStream(socket, options.peer, { dialed: false });
   socket.onopen = () => options.accept(stream);
   return response;
 }
