@@ -203,7 +203,7 @@ export class LayerCall {
     const elapsedMs = nowMs - attempt.sentMs;
     if (attempt.state === "waiting" && elapsedMs >= this.#context.bounds.attemptMs) {
       this.#settle(attempt, "late");
-      this.#context.health.failed(node, nowMs);
+      this.#context.health.silent(node, { sentMs: attempt.sentMs, nowMs });
       share.avoid.add(node);
       share.retryMs = nowMs;
     }

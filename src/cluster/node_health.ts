@@ -114,12 +114,24 @@ export class NodeHealth {
     if (state.circuit === "probing") state.circuit = "open";
   }
 
-  /** A call failed, stayed silent, or was slower than its hedge. */
+  /** A call failed, or was slower than its hedge. */
   failed(node: NodeId, nowMs: number): void {
     const state = this.#state(node);
     state.failures += 1;
+    const isTolerated = state.circuit === "closed" &&
+      state.failures < this.#bounds.circuitFailures;
+    if (!isTolerated) this.#open(state, nowMs);
+  }
+
+  /** A call sent at `sentMs` got no answer in time. Without a heartbeat since, the node is stuck. */
+  silent(node: NodeId, args: { sentMs: number; nowMs: number }): void {
+    const state = this.#state(node);
+    if (state.heardMs > args.sentMs) this.failed(node, args.nowMs);
+    else this.#open(state, args.nowMs);
+  }
+
+  #open(state: NodeState, nowMs: number): void {
     if (state.circuit === "open") return;
-    if (state.circuit === "closed" && state.failures < this.#bounds.circuitFailures) return;
     state.circuit = "open";
     state.probeMs = nowMs + state.openMs;
     state.openMs = Math.min(2 * state.openMs, this.#bounds.circuitOpenMsMax);

@@ -46,6 +46,15 @@ Deno.test("NodeHealth opens the circuit after failures in a row, probes once, wa
   assert.equal(health.circuit("a"), "closed");
 });
 
+Deno.test("NodeHealth opens the circuit of a node that is stuck at its first silence", () => {
+  const health = connected();
+  health.heard("a", 50);
+  health.silent("a", { sentMs: 40, nowMs: 440 });
+  assert.equal(health.circuit("a"), "closed", "it was heard meanwhile: only slow");
+  health.silent("a", { sentMs: 60, nowMs: 460 });
+  assert.equal(health.circuit("a"), "open");
+});
+
 Deno.test("NodeHealth gives the 95th percentile of recent calls of that size", () => {
   const health = connected();
   const answer = (latencyMs: number, rows: number) =>

@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { defaultClusterBounds } from "./bounds.ts";
+import { clusterStatus } from "./cluster_status.ts";
+import { Coordinator } from "./coordinator.ts";
+import { ExpertGrid } from "./expert_grid.ts";
+import { ExpertLoad } from "./load.ts";
+import { MemberTable } from "./member_table.ts";
+import type { Member } from "./membership.ts";
+import { NodeHealth } from "./node_health.ts";
+import { defaultPlanPolicy } from "./planner.ts";
+
+const grid = new ExpertGrid({ layers: [0, 1], experts: 2 });
+const identity = { weightHash: "w", numericClass: "c" };
+
+function member(id: string, speed: number): Member {
+  const node = { id, speed, memoryBytes: 40, expertBytes: 10, draining: false, ...identity };
+  return { id, incarnation: 1, role: "shard", address: `${id}:1`, node };
+}
+
+Deno.test("clusterStatus() gives owners, balance, entropy and what is missing", () => {
+  const table = new MemberTable({ ttlMs: 100 });
+  table.join({ ...member("front", 1), role: "front", node: undefined }, 0);
+  table.join(member("a", 100), 0);
+  table.join(member("b", 100), 0);
+  const owners = [["a"], ["b"], ["a", "b"], ["gone"]];
+  const placement = { epoch: 6, owners };
+  assert.ok(table.publish({ placement, planner: "front", fence: 1, expectedRevision: 0 }));
+  const load = new ExpertLoad(grid, { halfLifeMs: 1000 });
+  load.tick(0);
+  const add = (layer: number, expertIndex: number[]) =>
+    load.add({ layer, expertIndex: Int32Array.from(expertIndex), choices: 1, kinds: "decode" });
+  add(0, [0, 0, 0, 1]);
+  add(1, [0, 0]);
+  load.tick(1000);
+  const health = new NodeHealth(defaultClusterBounds);
+  health.connected("a", { nowMs: 0, speed: 100 });
+  const policy = { ...defaultPlanPolicy, identity };
+  const coordinator = new Coordinator({ id: "front", grid, policy, bounds: defaultClusterBounds });
+  const status = clusterStatus({ grid, view: table.view, coordinator, health, load });
+  assert.deepEqual([status.planner, status.epoch, status.phase], ["front", 6, "following"]);
+  assert.deepEqual([status.uncovered, status.single], [1, 2]);
+  assert.deepEqual(status.layers.map(({ balance }) => balance), [1.5, 1]);
+  assert.ok(Math.abs(status.layers[0]!.entropy - 0.8112781244591328) < 1e-9);
+  assert.equal(status.layers[1]!.entropy, 0);
+  assert.deepEqual(
+    status.nodes.map(({ id, planned, connected, capacity }) => [id, planned, connected, capacity]),
+    [["a", 2, true, 4], ["b", 2, false, 4]],
+  );
+  const { decode, prefill } = status.tokensPerSecond;
+  assert.ok(decode > 0 && prefill === 0);
+  assert.ok(Math.abs(status.nodes[0]!.load / decode - 4 / 6) < 1e-9);
+});
