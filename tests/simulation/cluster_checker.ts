@@ -23,6 +23,8 @@ export class ClusterChecker {
   #epoch = 0;
   /** Owners in the newest plan and the one before. */
   #plans: readonly Placement[] = [];
+  /** Times of completed calls. */
+  readonly durationsMs: number[] = [];
   readonly counts = {
     completed: 0,
     failed: 0,
@@ -47,7 +49,11 @@ export class ClusterChecker {
   /** Every (row, expert) once, none besides, and bits as on one machine. */
   completed(
     call: MockCall,
-    used: { parts: readonly CallPart[]; values: readonly PairValue[] },
+    used: {
+      parts: readonly CallPart[];
+      values: readonly PairValue[];
+      startedMs: number;
+    },
   ): void {
     const seen = used.values.map(({ row, expert }) => `${row} ${expert}`);
     const expected = call.choices.flatMap((experts, row) =>
@@ -63,6 +69,7 @@ export class ClusterChecker {
       "the result differs from that of one process",
     );
     this.counts.completed += 1;
+    this.durationsMs.push(this.#nowMs() - used.startedMs);
   }
 
   failed(message: string, startedMs: number): void {

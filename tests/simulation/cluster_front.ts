@@ -249,6 +249,7 @@ export class SimFront implements Process {
     const kept = bug === "late_parts_combined"
       ? [...running.results.values()]
       : effect.parts.map(({ attempt }) => running.results.get(attempt)!);
-    checker.completed(running.call, { parts: effect.parts, values: kept.flat() });
+    const { startedMs } = running;
+    checker.completed(running.call, { parts: effect.parts, values: kept.flat(), startedMs });
   }
 }

@@ -212,6 +212,8 @@ export class ClusterSimulation {
     assert.deepEqual(late, [], "a call fails in a healthy cluster");
     if (this.#setup.gentle) {
       assert.deepEqual(checker.failures, [], "a call fails though two copies exist");
+      const longestMs = Math.max(0, ...checker.durationsMs);
+      assert.ok(longestMs <= 3 * bounds.attemptMs, `a call takes ${longestMs} ms`);
     }
     this.#finish();
     return checker.counts;
