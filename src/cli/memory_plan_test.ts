@@ -4,7 +4,8 @@ import { openBackend } from "@/kernels/open.ts";
 import { limits } from "@/limits.ts";
 import { memoryNeed } from "@/model/memory_need.ts";
 import { loadModel } from "@/model/load.ts";
-import { quantisations } from "@/weights/precision.ts";
+import { packModel } from "@/model/packing.ts";
+import { precisionOf, quantisations } from "@/weights/precision.ts";
 import { diskFolder } from "@/weights/source.ts";
 import { kvBytesDefault, planMemory, planText } from "./memory_plan.ts";
 
@@ -24,6 +25,20 @@ Deno.test("memoryNeed() counts the bytes that loading takes, in every format", a
     assert.equal(need.scratchBytes, await model.scratchBytes());
     assert.ok(need.scratchBytes > 0);
     await backend.close();
+  }
+});
+
+Deno.test("memoryNeed() counts a packed folder like what it was packed from", async () => {
+  const out = await Deno.makeTempDir();
+  try {
+    const precision = precisionOf({ quantisation: "q4" });
+    const backend = await openBackend({ name: "wasm", threads: 1 });
+    await packModel({ folder: diskFolder(nano), out, backend, precision });
+    await backend.close();
+    const stored = await memoryNeed({ folder: diskFolder(nano), ...precision });
+    assert.deepEqual(await memoryNeed({ folder: diskFolder(out) }), stored);
+  } finally {
+    await Deno.remove(out, { recursive: true });
   }
 });
 

@@ -1,11 +1,11 @@
 /** From a checkpoint or packed folder to a model on a backend. */
 import { OperatingError } from "@/errors.ts";
 import type { Backend } from "@/kernels/backend.ts";
-import { folderKind, PackedFolder } from "@/weights/packed_folder.ts";
+import { PackedFolder } from "@/weights/packed_folder.ts";
 import { type Precision, precisionLabel, precisionOf, samePrecision } from "@/weights/precision.ts";
-import { type FileFolder, namesIn } from "@/weights/source.ts";
+import type { FileFolder } from "@/weights/source.ts";
 import type { ModelConfig } from "./config.ts";
-import { openCheckpoint, readConfig } from "./open_checkpoint.ts";
+import { isPacked, openCheckpoint, readConfig } from "./open_checkpoint.ts";
 import { packedSize } from "./packed_parameters.ts";
 import type { LoadProgress } from "./parameter_source.ts";
 import { loadPackedParameters, loadParameters, type Parameters } from "./parameters.ts";
@@ -36,15 +36,8 @@ type LoadedParameters = Omit<LoadedModel, "model"> & { readonly parameters: Para
 
 /** Reads configuration and weights; throws OperatingError("checkpoint_invalid") listing all faults. */
 export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
-  const { backend, folder, bounds, synthetic } = options;
-  const kind = synthetic ? "checkpoint" : folderKind(await namesIn(folder));
-  if (kind === "unfinished") {
-    throw new OperatingError(
-      "checkpoint_invalid",
-      `Cannot load ${folder.label}: its packing was interrupted; run the same quantize again`,
-    );
-  }
-  const { parameters, ...loaded } = kind === "packed"
+  const { backend, bounds } = options;
+  const { parameters, ...loaded } = await isPacked(options)
     ? await loadPacked(options)
     : await loadCheckpoint(options);
   const model = new VisionLanguageModel({

@@ -3,11 +3,11 @@
  * backend is open yet, and none of the weights is read.
  */
 import { openReferenceBackend } from "@/kernels/reference/backend.ts";
-import { folderKind, PackedFolder } from "@/weights/packed_folder.ts";
+import { PackedFolder } from "@/weights/packed_folder.ts";
 import { type Precision, precisionOf } from "@/weights/precision.ts";
-import { type FileFolder, namesIn } from "@/weights/source.ts";
+import type { FileFolder } from "@/weights/source.ts";
 import type { ModelConfig } from "./config.ts";
-import { openCheckpoint, readConfig } from "./open_checkpoint.ts";
+import { isPacked, openCheckpoint, readConfig } from "./open_checkpoint.ts";
 import { CheckingPackedSource, packedSize } from "./packed_parameters.ts";
 import { PlanningSource } from "./packing.ts";
 import { checkParameters, type Parameters, walkParameters } from "./parameters.ts";
@@ -32,9 +32,9 @@ export interface NeedOptions extends Partial<Precision> {
 
 /** Throws OperatingError("checkpoint_invalid") for whatever loading would refuse. */
 export async function memoryNeed(options: NeedOptions): Promise<MemoryNeed> {
-  const { folder, synthetic } = options;
-  const isPacked = !synthetic && folderKind(await namesIn(folder)) === "packed";
-  const { parameters, ...need } = isPacked ? await packedNeed(folder) : await storedNeed(options);
+  const { parameters, ...need } = await isPacked(options)
+    ? await packedNeed(options.folder)
+    : await storedNeed(options);
   const model = new VisionLanguageModel({
     backend: openReferenceBackend(), // allocates nothing: only shapes are used
     config: need.config,
