@@ -7,7 +7,8 @@ import { llamaCpp } from "@/bench/peers/llama_cpp.ts";
 import { onnxruntimeWeb } from "@/bench/peers/onnxruntime_web.ts";
 import type { Peer } from "@/bench/peers/peer.ts";
 import { wllama } from "@/bench/peers/wllama.ts";
-import { planGroups } from "@/bench/plan.ts";
+import { type Group, planGroups } from "@/bench/plan.ts";
+import { profileGroup, profileLines } from "@/bench/profile_run.ts";
 import { parseReport, type Report } from "@/bench/report.ts";
 import { type Progress, Session } from "@/bench/session.ts";
 import { environmentLines, resultsPage, tableLines } from "@/bench/table.ts";
@@ -64,6 +65,21 @@ async function writeResults(path: string): Promise<number> {
   return 0;
 }
 
+/** Tells where the time of each group's steps goes, instead of measuring rows. */
+async function showProfiles(
+  groups: readonly Group[],
+  backend: WasmBackendOptions,
+): Promise<number> {
+  for (const group of groups.filter(({ shape }) => !["vit", "skeleton"].includes(shape))) {
+    const shapesFolder = join(rootFolder, "benchmarks/shapes");
+    const profiles = await profileGroup({ group, shapesFolder, backend, clock: systemClock });
+    for (const line of profiles.flatMap((profile) => ["", ...profileLines(profile)])) {
+      printLine(line);
+    }
+  }
+  return 0;
+}
+
 export async function bench(flags: Flags): Promise<number> {
   const stored = flags.string("results");
   if (stored !== undefined) return await writeResults(stored);
@@ -75,6 +91,7 @@ export async function bench(flags: Flags): Promise<number> {
   const groups = planGroups({ all: flags.on("all"), smoke, repeats, ...(only && { only }) });
   if (groups.length === 0) throw new UsageError(`--only ${only} matches no row`);
   const backend = { threads, ...(variant && { variant }) };
+  if (flags.on("profile")) return await showProfiles(groups, backend);
   await using probe = new TeamProbe({ ...backend, clock: systemClock, brief: smoke });
   const session = new Session({
     groups,

@@ -269,6 +269,11 @@ const flagTable: readonly FlagRow[] = [
     value: "FILE",
     help: "Measure nothing: write benchmarks/RESULTS.md from a report",
   },
+  {
+    name: "profile",
+    commands: ["bench"],
+    help: "Measure no rows: show where the time of steps and prompts goes, by op",
+  },
   { name: "smoke", commands: ["bench"], help: "Measure a shape without width: tests the bench" },
   { name: "help", commands: [...loading, "doctor", "parity", "bench"], help: "Show this help" },
 ];

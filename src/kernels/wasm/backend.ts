@@ -23,6 +23,7 @@ import { fileTypeNumber, kvBytes, kvPageParts, matrixFormatNumber, storageOf } f
 import { Machine } from "./machine.ts";
 import { Arena, LinearMemory, narrowMemory, PAGE_BYTES, wideMemory } from "./memory.ts";
 import { recordingOps } from "./ops.ts";
+import { type OpProfile, ProfilingExecutor } from "./profile.ts";
 import { ThreadTeam } from "./team.ts";
 import { chooseVariant, loadModule, type VariantOptions } from "./variant.ts";
 
@@ -35,6 +36,8 @@ export interface WasmBackendOptions extends VariantOptions {
   readonly threads?: number;
   /** Folder that holds `compute-<variant>/compute_bg.wasm`. */
   readonly kernelsFolder?: URL;
+  /** Books the time of every op, which makes all of them slower. */
+  readonly profile?: OpProfile;
 }
 
 /** Pages that a module may need before its own heap grows. */
@@ -58,9 +61,12 @@ const variantNames = {
 export async function openWasmBackend(options: WasmBackendOptions = {}): Promise<Backend> {
   const { variant, reason } = chooseVariant(options);
   const module = await loadModule(variant, options);
-  const { arena, executor } = variant === "simd"
+  const { arena, executor: plain } = variant === "simd"
     ? startInline(module)
     : await startTeam(module, teamMemory(variant, options.memoryBytes), teamSize(options.threads));
+  const executor = options.profile
+    ? new ProfilingExecutor(plain, arena.memory, options.profile)
+    : plain;
   // No result depends on the address width.
   const family = variant.startsWith("relaxed") ? "relaxed-simd" : "simd128";
   return new WasmBackend(new Machine(arena, executor), {

@@ -1,0 +1,64 @@
+/** Where the time of a decode step and of a prompt goes, by op. A diagnosis beside the rows. */
+import type { Clock } from "@/clock.ts";
+import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import { OpProfile, type OpTime } from "@/kernels/wasm/profile.ts";
+import { prefill } from "./measurements.ts";
+import type { Group } from "./plan.ts";
+import { Rig } from "./rig.ts";
+
+/** Steps that are averaged, after as many that only warm up. */
+const STEPS = 32;
+const PROMPT_TOKENS = 128;
+
+export interface ProfileReport {
+  readonly title: string;
+  /** Times of one step or prompt. */
+  readonly ops: readonly OpTime[];
+}
+
+/** Opens the group's model on a backend that books its ops, and runs both. */
+export async function profileGroup(options: {
+  group: Group;
+  shapesFolder: string;
+  backend: WasmBackendOptions;
+  clock: Clock;
+}): Promise<ProfileReport[]> {
+  const { group, shapesFolder, backend, clock } = options;
+  const profile = new OpProfile(clock);
+  const rig = await Rig.open({
+    folder: `${shapesFolder}/${group.folder}`,
+    precision: group.precision,
+    backend: { ...backend, profile },
+    clock,
+  });
+  try {
+    await prefill(rig, PROMPT_TOKENS);
+    profile.take();
+    await prefill(rig, PROMPT_TOKENS);
+    const prompt = profile.take();
+    // The step of the prompt's only token is one of the averaged ones: it is alike.
+    await rig.generate({ ids: rig.promptIds(1) }, STEPS);
+    profile.take();
+    await rig.generate({ ids: rig.promptIds(1) }, STEPS);
+    const steps = profile.take().map(({ name, count, ms }) => {
+      return { name, count: count / STEPS, ms: ms / STEPS };
+    });
+    const of = `${group.shape} ${group.format}`;
+    return [
+      { title: `one decode step of ${of}`, ops: steps },
+      { title: `a prompt of ${PROMPT_TOKENS} tokens of ${of}`, ops: prompt },
+    ];
+  } finally {
+    await rig.close();
+  }
+}
+
+/** Lines of a table, the costliest op first. */
+export function profileLines({ title, ops }: ProfileReport): string[] {
+  const total = ops.reduce((sum, { ms }) => sum + ms, 0);
+  const lines = ops.map(({ name, count, ms }) => {
+    const share = `${(100 * ms / total).toFixed(1)} %`.padStart(7);
+    return `${ms.toFixed(3).padStart(10)} ms ${share} ${count.toFixed(0).padStart(5)} × ${name}`;
+  });
+  return [`Ops of ${title}: ${total.toFixed(2)} ms, JavaScript and barriers apart`, ...lines];
+}
