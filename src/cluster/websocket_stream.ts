@@ -25,14 +25,19 @@ export function* messagesOf(
   bytes: Uint8Array<ArrayBuffer>,
 ): Generator<Uint8Array<ArrayBuffer>> {
   if (bytes.length > PADDED_MESSAGE_BYTES) return yield bytes;
-  if (bytes.length > PIECES_BYTES_MAX && bytes.length <= PADDED_DATA_BYTES_MAX) {
-    const message = new Uint8Array(PADDED_MESSAGE_BYTES);
-    message.set(bytes);
-    new DataView(message.buffer).setUint32(PADDED_DATA_BYTES_MAX, bytes.length, true);
-    return yield message;
+  if (bytes.length <= PIECES_BYTES_MAX) {
+    for (let at = 0; at < bytes.length; at += SMALL_MESSAGE_BYTES) {
+      yield bytes.subarray(at, at + SMALL_MESSAGE_BYTES);
+    }
+    return;
   }
-  for (let at = 0; at < bytes.length; at += SMALL_MESSAGE_BYTES) {
-    yield bytes.subarray(at, at + SMALL_MESSAGE_BYTES);
+  // Almost always one; writes of nearly the padded size need a second.
+  for (let at = 0; at < bytes.length; at += PADDED_DATA_BYTES_MAX) {
+    const data = bytes.subarray(at, at + PADDED_DATA_BYTES_MAX);
+    const message = new Uint8Array(PADDED_MESSAGE_BYTES);
+    message.set(data);
+    new DataView(message.buffer).setUint32(PADDED_DATA_BYTES_MAX, data.length, true);
+    yield message;
   }
 }
 
