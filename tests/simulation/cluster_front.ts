@@ -50,7 +50,6 @@ export class SimFront implements Process {
   #nowMs = 0;
   #sentRows = 0;
   #hedgedRows = 0;
-  readonly #load: Float64Array;
   /** False: no new calls. */
   isCalling = true;
 
@@ -68,7 +67,6 @@ export class SimFront implements Process {
     this.#health = new NodeHealth(bounds);
     const share = world.bug === "hedges_unbounded" ? 1 : bounds.hedgedRowsShare;
     this.#hedges = new HedgeBudget({ share, savedMax: bounds.hedgedRowsSaved });
-    this.#load = Float64Array.from({ length: grid.size }, (_, slot) => 100 / (1 + slot % 5));
   }
 
   get runningCount(): number {
@@ -156,7 +154,7 @@ export class SimFront implements Process {
       nowMs: this.#nowMs,
       view: this.#view,
       lease: { fence: keeper.fence, isHeld: keeper.isHeld(this.#nowMs) },
-      load: this.#load,
+      load: this.#world.load,
     });
     const { network, checker } = this.#world;
     if (phase !== this.coordinator.phase.name) {

@@ -35,6 +35,8 @@ export interface World {
   readonly fronts: readonly string[];
   readonly shards: readonly string[];
   readonly bug: PlantedBug | undefined;
+  /** Tokens per second by slot, as fronts measure it; it shifts while there are faults. */
+  load: Float64Array;
   /** Factor on a node's computing time. */
   readonly slowness: Map<string, number>;
 }

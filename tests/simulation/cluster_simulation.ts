@@ -41,6 +41,8 @@ const bounds: ClusterBounds = {
 };
 
 const FAULTS_MS = 2000;
+/** How long the load stays as it is. */
+const LOAD_MS = 500;
 /** How long the cluster may need to come to rest, and how long it is watched afterwards. */
 const RECOVERY_MS = 1500;
 const QUIET_MS = 300;
@@ -98,6 +100,10 @@ function randomSetup(random: Random): Setup {
     drain: random() < 0.2,
     gentle,
   };
+}
+
+function skewedLoad(size: number, shift: number): Float64Array {
+  return Float64Array.from({ length: size }, (_, slot) => 100 / (1 + (slot + 2 * shift) % 5));
 }
 
 function nodesOf(setup: Setup, random: Random): ClusterNode[] {
@@ -162,6 +168,7 @@ export class ClusterSimulation {
       fronts: Array.from({ length: setup.fronts }, (_, i) => `front-${i}`),
       shards: nodes.map(({ id }) => id),
       bug: options.bug,
+      load: skewedLoad(grid.size, 0),
       slowness: new Map(),
     };
     this.#canDrain = setup.drain;
@@ -221,6 +228,9 @@ export class ClusterSimulation {
 
   #disturb(): void {
     const nowMs = this.#network.nowMs;
+    if (nowMs % LOAD_MS === 0) {
+      this.#world.load = skewedLoad(this.#world.grid.size, nowMs / LOAD_MS);
+    }
     for (const { atMs, name, repair } of this.#repairs) {
       if (nowMs < atMs) continue;
       repair();
