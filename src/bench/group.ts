@@ -78,11 +78,11 @@ class GroupRun {
     tell({ kind: "row", row });
   }
 
-  /** First runs compile hot kernels: they are not counted. */
+  /** First runs compile what is hot, in kernels and in JavaScript: they are not counted. */
   async warmUp(): Promise<void> {
     const kinds = new Set(this.#options.group.measurements.map(({ kind }) => kind));
     if (kinds.has("prefill") || kinds.has("picture")) await measure.prefill(this.#rig, 64);
-    if (kinds.has("decode") || kinds.has("skeleton")) await measure.decode(this.#rig, 4);
+    if (kinds.has("decode") || kinds.has("skeleton")) await measure.decode(this.#rig);
     if (kinds.has("batch")) await measure.decodeBatch(this.#rig, 4, 2);
     if (kinds.has("tile") || kinds.has("picture")) await measure.encodeTile(this.#rig);
   }

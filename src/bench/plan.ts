@@ -33,7 +33,7 @@ export interface PlanOptions {
   readonly all: boolean;
   readonly smoke: boolean;
   readonly repeats: number;
-  /** Only rows whose name matches; `*` stands for anything. */
+  /** Only rows whose name matches one of these patterns; `*` stands for anything. */
   readonly only?: string;
 }
 
@@ -143,10 +143,12 @@ export function planGroups(options: PlanOptions): Group[] {
   })).filter(({ measurements }) => measurements.length > 0);
 }
 
-/** Whether a row name matches a pattern in which `*` stands for anything. */
-export function matcher(pattern: string): (name: string) => boolean {
-  const parts = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
-  const expression = new RegExp(`^${parts.join(".*")}$`);
+/** Whether a row name matches one of some patterns, in which `*` stands for anything. */
+export function matcher(patterns: string): (name: string) => boolean {
+  const alternatives = patterns.split(",").map((pattern) =>
+    pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&")).join(".*")
+  );
+  const expression = new RegExp(`^(?:${alternatives.join("|")})$`);
   return (name) => expression.test(name);
 }
 

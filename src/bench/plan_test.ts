@@ -43,6 +43,8 @@ Deno.test("planGroups() leaves out groups without a wanted row", () => {
 Deno.test("matcher() takes a star for anything and all else literally", () => {
   assert.ok(matcher("decode/*")("decode/1.7b/q4/b1"));
   assert.ok(matcher("*/1.7b/*")("decode/1.7b/q4/b1"));
+  assert.ok(matcher("limits/*,decode/*")("decode/1.7b/q4/b1"));
+  assert.ok(!matcher("limits/*,decode")("decode/1.7b/q4/b1"));
   assert.ok(!matcher("decode/1.7b")("decode/1.7b/q4/b1"));
   assert.ok(!matcher("decode/1.7b/*")("decode/147b/q4"));
 });

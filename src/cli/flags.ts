@@ -241,8 +241,8 @@ const flagTable: readonly FlagRow[] = [
   {
     name: "only",
     commands: ["bench"],
-    value: "GLOB",
-    help: "Only rows of that name, * for anything: 'decode/*'",
+    value: "GLOB,…",
+    help: "Only rows of these names, * for anything: 'decode/*,vit/*'",
   },
   {
     name: "repeats",
