@@ -1,5 +1,5 @@
 /** What a packing made of a checkpoint: sizes and rounding errors by part, as a table. */
-import type { PackedWeight } from "@/model/packing.ts";
+import type { PackedWeight } from "@/model/packing_plan.ts";
 import { roleOf } from "@/weights/precision.ts";
 
 const partOfRole: Readonly<Record<string, string>> = {

@@ -9,7 +9,7 @@ import type { FileFolder } from "@/weights/source.ts";
 import type { ModelConfig } from "./config.ts";
 import { isPacked, openCheckpoint, readConfig } from "./open_checkpoint.ts";
 import { CheckingPackedSource, packedSize } from "./packed_parameters.ts";
-import { PlanningSource } from "./packing.ts";
+import { PlanningSource } from "./packing_plan.ts";
 import { checkParameters, type Parameters, walkParameters } from "./parameters.ts";
 import { type ModelBounds, VisionLanguageModel } from "./vlm.ts";
 

@@ -98,6 +98,8 @@ Deno.test("packModel() does nothing when the folder is there, and refuses anothe
     equal((await packModel({ ...again, precision })).partsKept, parts);
     const other = packModel({ ...again, precision: precisionOf({ quantisation: "q4" }) });
     await rejects(other, /holds another packed model/);
+    const twice = packModel({ ...again, folder: out, out: `${out.label}-again`, precision });
+    await rejects(twice, /it is packed already/);
     for (const quantisation of ["q4", "none"] as const) {
       const wish = loadModel({ folder: out, backend, quantisation });
       await rejects(wish, new RegExp(`as ${quantisation}.*: it is packed as q8`));

@@ -91,6 +91,12 @@ export class PackedWriter {
         `Cannot pack into ${path}: it holds another packed model; choose another --out`,
       );
     }
+    if (kind === "checkpoint" && names.length > 0) {
+      throw new OperatingError(
+        "checkpoint_invalid",
+        `Cannot pack into ${path}: it is not empty; choose another --out`,
+      );
+    }
     let parts: Record<string, PartRecord> = {};
     if (kind === "unfinished") {
       const journal = JSON.parse(await Deno.readTextFile(join(path, JOURNAL_FILE))) as Journal;

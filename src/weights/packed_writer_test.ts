@@ -116,6 +116,7 @@ Deno.test("PackedWriter refuses folders of another packing", () =>
     await Deno.remove(out, { recursive: true });
     await packAll(out);
     await rejects(PackedWriter.open(out, "same"), /holds another packed model/);
+    await rejects(PackedWriter.open(path, "same"), /it is not empty/);
   }));
 
 Deno.test("PackedFolder.open() tells all faults of a folder at once", () =>
