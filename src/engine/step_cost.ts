@@ -39,7 +39,7 @@ export class StepCost implements CostOfRows {
     if (exact !== undefined) return exact;
     const above = this.#known.findIndex((known) => known > rows);
     if (above === 0) return this.#means.get(this.#known[0]!); // no fewer rows cost more
-    const low = this.#known.at(above - 1); // the last one when none is above
+    const low = above < 0 ? this.#known.at(-1) : this.#known[above - 1];
     if (low === undefined) return undefined;
     const lowMs = this.#means.get(low)!;
     if (above < 0) return lowMs * (1 + UNTRIED_ROW * (rows - low));
