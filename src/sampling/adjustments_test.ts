@@ -72,3 +72,11 @@ Deno.test("adjustmentsOf() is empty for neutral parameters", () => {
   });
   assert.deepEqual(lists, { tokens: [], penalties: [], adds: [] });
 });
+
+Deno.test("TokenHistory.pop() takes back what was pushed, and only that", () => {
+  const history = historyOf([1], [3, 3, 4]);
+  for (const id of [3, 5, 5]) history.push(id);
+  for (const id of [5, 3, 5]) history.pop(id);
+  assert.deepEqual(new Map(history.answerCounts), new Map([[3, 2], [4, 1]]));
+  assert.throws(() => history.pop(5), /not pushed/);
+});
