@@ -171,8 +171,14 @@ function encodingOf(code: number): RowEncoding {
   return encoding;
 }
 
-/** Throws ProtocolError when lengths, counts and ids contradict each other. */
-export function decodeCall({ header, body }: Frame): ReceivedCall {
+/**
+ * Throws ProtocolError when lengths, counts and ids contradict each other, or when the result would
+ * not fit a frame of `frameBytesMax` (as agreed on the connection).
+ */
+export function decodeCall(
+  { header, body }: Frame,
+  frameBytesMax: number = limits.clusterFrameBytesMax,
+): ReceivedCall {
   const { rows, pairs, width, callId, epoch, step, layer } = header;
   const encoding = encodingOf(header.encoding);
   const reply = replyOf(header);
@@ -189,8 +195,8 @@ export function decodeCall({ header, body }: Frame): ReceivedCall {
   const result = HEADER_BYTES + RESULT_PRELUDE_BYTES +
     (reply === "sums" ? rows : pairs) * replyEncoding.rowBytes(width);
   requireBody(
-    result <= limits.clusterFrameBytesMax,
-    () => `its result of ${result} bytes exceeds ${limits.clusterFrameBytesMax}`,
+    result <= frameBytesMax,
+    () => `its result of ${result} bytes exceeds ${frameBytesMax}`,
   );
   return {
     callId,

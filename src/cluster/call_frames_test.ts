@@ -163,6 +163,12 @@ Deno.test("decodeCall() refuses a small call that asks for a huge reply", () => 
     rowIndex: [0],
   });
   assert.match(refusal(() => {}, call), /its result of \d+ bytes exceeds/);
+  const frame = arrived(encodeCall(exampleCall()));
+  decodeCall(frame, 48 + 8 + 6 * 16);
+  assert.throws(
+    () => decodeCall(frame, 48 + 8 + 6 * 16 - 1),
+    /its result of 152 bytes exceeds 151/,
+  );
 });
 
 Deno.test("rowsPerCall() keeps calls and results within the frame size", () => {
