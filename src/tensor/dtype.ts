@@ -21,5 +21,7 @@ export const fileDTypeBytes: Readonly<Record<FileDType, number>> = {
 
 /** Number of elements of a shape (1 for a scalar). */
 export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
+  let product = 1;
+  for (const size of shape) product *= size;
+  return product;
 }

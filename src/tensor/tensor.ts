@@ -23,15 +23,16 @@ export function widthOf(tensor: Tensor): number {
 
 /** Product of all axes but the last. */
 export function rowsOf(tensor: Tensor): number {
-  return elementCount(tensor.shape.slice(0, -1));
+  let product = 1;
+  for (let axis = 0; axis < tensor.shape.length - 1; axis++) product *= tensor.shape[axis]!;
+  return product;
 }
 
 /** The same elements under another shape. */
 export function reshape(tensor: Tensor, shape: readonly number[]): Tensor {
-  assert(
-    elementCount(shape) === elementCount(tensor.shape),
-    `reshape [${tensor.shape}] to [${shape}]`,
-  );
+  if (elementCount(shape) !== elementCount(tensor.shape)) {
+    assert(false, `reshape [${tensor.shape}] to [${shape}]`);
+  }
   return { ...tensor, shape };
 }
 

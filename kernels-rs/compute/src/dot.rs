@@ -1,36 +1,54 @@
 //! Integer products of quantised groups: signed int8 activations with unsigned weight codes of at
-//! most seven bits, four weight rows side by side. All implementations give the same integers; with
-//! relaxed SIMD one instruction multiplies sixteen pairs (`i16x8_relaxed_dot_i8x16_i7x16`, portable
-//! because the second operand has seven bits).
+//! most seven bits. A vector holds four quads of four bytes; lane by lane, the products of two quads
+//! are summed, so that four outputs grow side by side. All implementations give the same integers;
+//! with relaxed SIMD one instruction multiplies sixteen pairs (`i16x8_relaxed_dot_i8x16_i7x16`,
+//! portable because the second operand has seven bits).
 //!
-//! Sums over a group: codes of four bits stay below 2^15, so that 16-bit lanes take them (two lanes
-//! per row, 8 x 2 x 15 x 127 = 30480, less the start); codes of seven bits need 32 bits.
+//! Sums over a group: with codes of four bits they stay below 2^15, so that 16-bit lanes take them
+//! (two lanes per output, 8 x 2 x 15 x 127 = 30480, start included); seven bits need 32-bit lanes.
 
 use crate::simd::Vector;
 
 /// # Safety
-/// Pointers must be valid for the stated number of bytes; no alignment is required.
+/// Pointers must be valid for the stated number of values; no alignment is required.
 pub trait Dot: Vector {
-    /// Sixteen bytes.
+    /// Sixteen bytes: four quads.
     type Bytes: Copy;
-    /// Running sums of four rows with codes of four bits.
+    /// Running sums of four outputs with codes of four bits.
     type NarrowSum: Copy;
-    /// Running sums of four rows with codes of seven bits.
+    /// Running sums of four outputs with codes of seven bits.
     type WideSum: Copy;
+    /// What inner loops need again and again.
+    type Constants: Copy;
 
+    /// To be taken once before a loop: compilers cannot see what is inside, and so do not build the
+    /// constants anew in every turn.
+    fn constants() -> Self::Constants;
     unsafe fn load_bytes(from: *const u8) -> Self::Bytes;
-    /// Four activations, repeated for four rows.
-    unsafe fn splat_quad(from: *const i8) -> Self::Bytes;
-    fn low_nibbles(bytes: Self::Bytes) -> Self::Bytes;
-    fn high_nibbles(bytes: Self::Bytes) -> Self::Bytes;
+    /// Four bytes as all four quads.
+    unsafe fn splat_quad(from: *const u8) -> Self::Bytes;
+    /// One quad as all four.
+    fn spread_quad(bytes: Self::Bytes, quad: usize) -> Self::Bytes;
+    fn low_nibbles(bytes: Self::Bytes, constants: Self::Constants) -> Self::Bytes;
+    fn high_nibbles(bytes: Self::Bytes, constants: Self::Constants) -> Self::Bytes;
 
-    /// Sums that start at the two 16-bit values at `from`, added for each row.
+    /// Each output starts at the sum of the pair at `from`.
     unsafe fn narrow_start(from: *const i16) -> Self::NarrowSum;
+    /// Each output starts at the sum of its own pair.
+    unsafe fn narrow_starts(from: *const i16) -> Self::NarrowSum;
     fn narrow_add(sum: Self::NarrowSum, x: Self::Bytes, codes: Self::Bytes) -> Self::NarrowSum;
-    fn narrow_total(sum: Self::NarrowSum) -> Self;
-    /// Sums that start at the value at `from`.
+    fn narrow_total(sum: Self::NarrowSum, constants: Self::Constants) -> Self;
+
+    /// Each output starts at the value at `from`.
     unsafe fn wide_start(from: *const i32) -> Self::WideSum;
-    fn wide_add(sum: Self::WideSum, x: Self::Bytes, codes: Self::Bytes) -> Self::WideSum;
+    /// Each output starts at its own value.
+    unsafe fn wide_starts(from: *const i32) -> Self::WideSum;
+    fn wide_add(
+        sum: Self::WideSum,
+        x: Self::Bytes,
+        codes: Self::Bytes,
+        constants: Self::Constants,
+    ) -> Self::WideSum;
     fn wide_total(sum: Self::WideSum) -> Self;
 
     /// Bits of a sum, as activations for a probe: no compiler can know the next product.
@@ -43,34 +61,45 @@ impl Dot for crate::simd::scalar::Scalar {
     type Bytes = [u8; 16];
     type NarrowSum = [i32; 4];
     type WideSum = [i32; 4];
+    type Constants = ();
 
+    fn constants() {}
     unsafe fn load_bytes(from: *const u8) -> [u8; 16] {
         from.cast::<[u8; 16]>().read_unaligned()
     }
-    unsafe fn splat_quad(from: *const i8) -> [u8; 16] {
+    unsafe fn splat_quad(from: *const u8) -> [u8; 16] {
         let quad = from.cast::<[u8; 4]>().read_unaligned();
         std::array::from_fn(|i| quad[i % 4])
     }
-    fn low_nibbles(bytes: [u8; 16]) -> [u8; 16] {
+    fn spread_quad(bytes: [u8; 16], quad: usize) -> [u8; 16] {
+        std::array::from_fn(|i| bytes[4 * quad + i % 4])
+    }
+    fn low_nibbles(bytes: [u8; 16], (): ()) -> [u8; 16] {
         bytes.map(|byte| byte & 15)
     }
-    fn high_nibbles(bytes: [u8; 16]) -> [u8; 16] {
+    fn high_nibbles(bytes: [u8; 16], (): ()) -> [u8; 16] {
         bytes.map(|byte| byte >> 4)
     }
     unsafe fn narrow_start(from: *const i16) -> [i32; 4] {
         let [low, high] = from.cast::<[i16; 2]>().read_unaligned();
         [i32::from(low) + i32::from(high); 4]
     }
-    fn narrow_add(sum: [i32; 4], x: [u8; 16], codes: [u8; 16]) -> [i32; 4] {
-        Self::wide_add(sum, x, codes)
+    unsafe fn narrow_starts(from: *const i16) -> [i32; 4] {
+        std::array::from_fn(|i| Self::narrow_start(from.add(2 * i))[0])
     }
-    fn narrow_total(sum: [i32; 4]) -> Self {
+    fn narrow_add(sum: [i32; 4], x: [u8; 16], codes: [u8; 16]) -> [i32; 4] {
+        Self::wide_add(sum, x, codes, ())
+    }
+    fn narrow_total(sum: [i32; 4], (): ()) -> Self {
         Self::from_int(sum)
     }
     unsafe fn wide_start(from: *const i32) -> [i32; 4] {
         [from.read_unaligned(); 4]
     }
-    fn wide_add(mut sum: [i32; 4], x: [u8; 16], codes: [u8; 16]) -> [i32; 4] {
+    unsafe fn wide_starts(from: *const i32) -> [i32; 4] {
+        from.cast::<[i32; 4]>().read_unaligned()
+    }
+    fn wide_add(mut sum: [i32; 4], x: [u8; 16], codes: [u8; 16], (): ()) -> [i32; 4] {
         for i in 0..16 {
             assert!(codes[i] < 128, "a code of eight bits");
             let product = i32::from(x[i] as i8) * i32::from(codes[i]);
@@ -90,40 +119,63 @@ impl Dot for crate::simd::scalar::Scalar {
 }
 
 #[cfg(target_family = "wasm")]
+#[derive(Clone, Copy)]
+pub struct WasmConstants {
+    /// Bytes of 15.
+    nibble: core::arch::wasm::v128,
+    /// 16-bit ones.
+    ones: core::arch::wasm::v128,
+}
+
+#[cfg(target_family = "wasm")]
 macro_rules! common_bytes {
     () => {
         type Bytes = v128;
+        type Constants = WasmConstants;
 
+        #[inline(always)]
+        fn constants() -> WasmConstants {
+            std::hint::black_box(WasmConstants { nibble: u8x16_splat(15), ones: i16x8_splat(1) })
+        }
         #[inline(always)]
         unsafe fn load_bytes(from: *const u8) -> v128 {
             v128_load(from.cast())
         }
         #[inline(always)]
-        unsafe fn splat_quad(from: *const i8) -> v128 {
+        unsafe fn splat_quad(from: *const u8) -> v128 {
             v128_load32_splat(from.cast())
         }
         #[inline(always)]
-        fn low_nibbles(bytes: v128) -> v128 {
-            v128_and(bytes, u8x16_splat(15))
+        fn spread_quad(bytes: v128, quad: usize) -> v128 {
+            match quad {
+                0 => i32x4_shuffle::<0, 0, 0, 0>(bytes, bytes),
+                1 => i32x4_shuffle::<1, 1, 1, 1>(bytes, bytes),
+                2 => i32x4_shuffle::<2, 2, 2, 2>(bytes, bytes),
+                _ => i32x4_shuffle::<3, 3, 3, 3>(bytes, bytes),
+            }
+        }
+        #[inline(always)]
+        fn low_nibbles(bytes: v128, constants: WasmConstants) -> v128 {
+            v128_and(bytes, constants.nibble)
         }
         // A 16-bit shift: machines have none of bytes.
         #[inline(always)]
-        fn high_nibbles(bytes: v128) -> v128 {
-            v128_and(u16x8_shr(bytes, 4), u8x16_splat(15))
+        fn high_nibbles(bytes: v128, constants: WasmConstants) -> v128 {
+            v128_and(u16x8_shr(bytes, 4), constants.nibble)
         }
     };
 }
 
 #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
 mod relaxed {
-    use super::Dot;
+    use super::{Dot, WasmConstants};
     use crate::simd::wasm::Relaxed;
     use crate::simd::Vector;
     use core::arch::wasm::*;
 
     impl Dot for Relaxed {
         common_bytes!();
-        /// Eight i16: two per row.
+        /// Eight i16: two per output.
         type NarrowSum = v128;
         type WideSum = v128;
 
@@ -132,22 +184,30 @@ mod relaxed {
             v128_load32_splat(from.cast())
         }
         #[inline(always)]
+        unsafe fn narrow_starts(from: *const i16) -> v128 {
+            v128_load(from.cast())
+        }
+        #[inline(always)]
         fn narrow_add(sum: v128, x: v128, codes: v128) -> v128 {
             i16x8_add(sum, i16x8_relaxed_dot_i8x16_i7x16(x, codes))
         }
         #[inline(always)]
-        fn narrow_total(sum: v128) -> Self {
-            Self::from_int(i32x4_dot_i16x8(sum, i16x8_splat(1)))
+        fn narrow_total(sum: v128, constants: WasmConstants) -> Self {
+            Self::from_int(i32x4_dot_i16x8(sum, constants.ones))
         }
         #[inline(always)]
         unsafe fn wide_start(from: *const i32) -> v128 {
             v128_load32_splat(from.cast())
         }
+        #[inline(always)]
+        unsafe fn wide_starts(from: *const i32) -> v128 {
+            v128_load(from.cast())
+        }
         // Faster than `relaxed_dot_add` where that is not one instruction of the machine.
         #[inline(always)]
-        fn wide_add(sum: v128, x: v128, codes: v128) -> v128 {
+        fn wide_add(sum: v128, x: v128, codes: v128, constants: WasmConstants) -> v128 {
             let pairs = i16x8_relaxed_dot_i8x16_i7x16(x, codes);
-            i32x4_add(sum, i32x4_dot_i16x8(pairs, i16x8_splat(1)))
+            i32x4_add(sum, i32x4_dot_i16x8(pairs, constants.ones))
         }
         #[inline(always)]
         fn wide_total(sum: v128) -> Self {
@@ -166,44 +226,51 @@ mod relaxed {
 
 #[cfg(all(target_family = "wasm", not(target_feature = "relaxed-simd")))]
 mod plain {
-    use super::Dot;
+    use super::{Dot, WasmConstants};
     use crate::simd::wasm::Simd128;
     use crate::simd::Vector;
     use core::arch::wasm::*;
 
+    /// Two lanes per output: the first two outputs, the other two. Starts are in the even lanes.
+    fn lanes_of_starts(starts: v128) -> [v128; 2] {
+        [u64x2_extend_low_u32x4(starts), u64x2_extend_high_u32x4(starts)]
+    }
+
     impl Dot for Simd128 {
         common_bytes!();
-        /// Two lanes per row: rows 0 and 1, rows 2 and 3.
         type NarrowSum = [v128; 2];
         type WideSum = [v128; 2];
 
         #[inline(always)]
         unsafe fn narrow_start(from: *const i16) -> [v128; 2] {
-            let halves = i32x4_extend_low_i16x8(v128_load32_zero(from.cast()));
-            let start = i32x4_shuffle::<0, 1, 0, 1>(halves, halves);
-            [start, start]
+            let pairs = v128_load32_splat(from.cast());
+            lanes_of_starts(i32x4_dot_i16x8(pairs, i16x8_splat(1)))
+        }
+        #[inline(always)]
+        unsafe fn narrow_starts(from: *const i16) -> [v128; 2] {
+            lanes_of_starts(i32x4_dot_i16x8(v128_load(from.cast()), i16x8_splat(1)))
         }
         #[inline(always)]
         fn narrow_add(sum: [v128; 2], x: v128, codes: v128) -> [v128; 2] {
-            Self::wide_add(sum, x, codes)
+            let low = i32x4_dot_i16x8(i16x8_extend_low_i8x16(x), i16x8_extend_low_u8x16(codes));
+            let high = i32x4_dot_i16x8(i16x8_extend_high_i8x16(x), i16x8_extend_high_u8x16(codes));
+            [i32x4_add(sum[0], low), i32x4_add(sum[1], high)]
         }
         #[inline(always)]
-        fn narrow_total(sum: [v128; 2]) -> Self {
+        fn narrow_total(sum: [v128; 2], _: WasmConstants) -> Self {
             Self::wide_total(sum)
         }
         #[inline(always)]
         unsafe fn wide_start(from: *const i32) -> [v128; 2] {
-            let start = i64x2_shuffle::<0, 0>(v128_load32_zero(from.cast()), i64x2_splat(0));
-            [start, start]
+            lanes_of_starts(v128_load32_splat(from.cast()))
         }
         #[inline(always)]
-        fn wide_add([low, high]: [v128; 2], x: v128, codes: v128) -> [v128; 2] {
-            // Both halves of x are the same.
-            let x = i16x8_extend_low_i8x16(x);
-            [
-                i32x4_add(low, i32x4_dot_i16x8(x, i16x8_extend_low_u8x16(codes))),
-                i32x4_add(high, i32x4_dot_i16x8(x, i16x8_extend_high_u8x16(codes))),
-            ]
+        unsafe fn wide_starts(from: *const i32) -> [v128; 2] {
+            lanes_of_starts(v128_load(from.cast()))
+        }
+        #[inline(always)]
+        fn wide_add(sum: [v128; 2], x: v128, codes: v128, _: WasmConstants) -> [v128; 2] {
+            Self::narrow_add(sum, x, codes)
         }
         #[inline(always)]
         fn wide_total([low, high]: [v128; 2]) -> Self {

@@ -39,23 +39,25 @@ unsafe fn read<V: Vector>(memory: *const u8, count: usize, team: &Team) -> f32 {
 
 /// `count` turns of multiply and add in 16-bit lanes: the inner loop of q4.
 unsafe fn narrow_peak<V: Dot>(memory: *const u8, count: usize) -> f32 {
-    let codes = V::low_nibbles(V::load_bytes(memory));
+    let constants = V::constants();
+    let codes = V::low_nibbles(V::load_bytes(memory), constants);
     let mut sums = [V::narrow_start(memory.cast()); CHAINS];
     for _ in 0..count {
         for sum in &mut sums {
             *sum = V::narrow_add(*sum, V::narrow_bytes(*sum), codes);
         }
     }
-    sums.into_iter().map(|sum| V::narrow_total(sum).lanes()[0]).sum()
+    sums.into_iter().map(|sum| V::narrow_total(sum, constants).lanes()[0]).sum()
 }
 
 /// `count` turns of multiply, widen and add: the inner loop of q8.
 unsafe fn wide_peak<V: Dot>(memory: *const u8, count: usize) -> f32 {
-    let codes = V::low_nibbles(V::load_bytes(memory));
+    let constants = V::constants();
+    let codes = V::low_nibbles(V::load_bytes(memory), constants);
     let mut sums = [V::wide_start(memory.cast()); CHAINS];
     for _ in 0..count {
         for sum in &mut sums {
-            *sum = V::wide_add(*sum, V::wide_bytes(*sum), codes);
+            *sum = V::wide_add(*sum, V::wide_bytes(*sum), codes, constants);
         }
     }
     sums.into_iter().map(|sum| V::wide_total(sum).lanes()[0]).sum()

@@ -12,6 +12,8 @@ pub trait Vector: Copy {
     fn splat(value: f32) -> Self;
     fn from_lanes(lanes: [f32; 4]) -> Self;
     fn lanes(self) -> [f32; 4];
+    /// One lane in all lanes.
+    fn spread(self, lane: usize) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     /// One value in all lanes.
     unsafe fn load_splat(from: *const f32) -> Self;
@@ -31,6 +33,8 @@ pub trait Vector: Copy {
 
     /// Eight bfloat16 values as two vectors.
     unsafe fn load_bf16(from: *const u16) -> [Self; 2];
+    /// Four bfloat16 values.
+    unsafe fn load_bf16_half(from: *const u16) -> Self;
     /// Four half-precision values.
     unsafe fn load_f16(from: *const u16) -> Self;
     /// Four int8 values.
@@ -86,6 +90,9 @@ pub mod scalar {
         fn lanes(self) -> [f32; 4] {
             self.0
         }
+        fn spread(self, lane: usize) -> Self {
+            Self([self.0[lane]; 4])
+        }
         unsafe fn load(from: *const f32) -> Self {
             Self(from.cast::<[f32; 4]>().read_unaligned())
         }
@@ -125,6 +132,9 @@ pub mod scalar {
         unsafe fn load_bf16(from: *const u16) -> [Self; 2] {
             let bits = from.cast::<[u16; 8]>().read_unaligned();
             [0, 4].map(|half| Self(std::array::from_fn(|i| bf16_to_f32(bits[half + i]))))
+        }
+        unsafe fn load_bf16_half(from: *const u16) -> Self {
+            Self(from.cast::<[u16; 4]>().read_unaligned().map(bf16_to_f32))
         }
         unsafe fn load_f16(from: *const u16) -> Self {
             Self(from.cast::<[u16; 4]>().read_unaligned().map(f16_to_f32))
@@ -190,6 +200,16 @@ pub mod wasm {
                     ]
                 }
                 #[inline(always)]
+                fn spread(self, lane: usize) -> Self {
+                    let v = self.0;
+                    Self(match lane {
+                        0 => i32x4_shuffle::<0, 0, 0, 0>(v, v),
+                        1 => i32x4_shuffle::<1, 1, 1, 1>(v, v),
+                        2 => i32x4_shuffle::<2, 2, 2, 2>(v, v),
+                        _ => i32x4_shuffle::<3, 3, 3, 3>(v, v),
+                    })
+                }
+                #[inline(always)]
                 unsafe fn load(from: *const f32) -> Self {
                     Self(v128_load(from.cast()))
                 }
@@ -240,10 +260,11 @@ pub mod wasm {
                 // Extending loads are twice as fast as loading all eight and shuffling.
                 #[inline(always)]
                 unsafe fn load_bf16(from: *const u16) -> [Self; 2] {
-                    [
-                        Self(u32x4_shl(u32x4_load_extend_u16x4(from), 16)),
-                        Self(u32x4_shl(u32x4_load_extend_u16x4(from.add(4)), 16)),
-                    ]
+                    [Self::load_bf16_half(from), Self::load_bf16_half(from.add(4))]
+                }
+                #[inline(always)]
+                unsafe fn load_bf16_half(from: *const u16) -> Self {
+                    Self(u32x4_shl(u32x4_load_extend_u16x4(from), 16))
                 }
                 /// Shifting the bits gives value * 2^-112 (also for subnormals); infinities and
                 /// NaN get their exponent back.

@@ -58,10 +58,12 @@ export class Machine {
   /** Address of a tensor's first element, after checking its type and bounds. */
   address(tensor: Tensor, dtype: DType = "f32"): number {
     const storage = storageOf(tensor, this);
-    assert(tensor.dtype === dtype, `expected ${dtype}, got ${tensor.dtype} [${tensor.shape}]`);
-    const end = tensor.byteOffset + elementCount(tensor.shape) * dtypeBytes[dtype];
-    assert(tensor.byteOffset % dtypeBytes[dtype] === 0, `offset ${tensor.byteOffset} of ${dtype}`);
-    assert(end <= storage.sizeBytes, `[${tensor.shape}] ends at ${end} of ${storage.sizeBytes}`);
+    const width = dtypeBytes[dtype];
+    const end = tensor.byteOffset + elementCount(tensor.shape) * width;
+    if (tensor.dtype !== dtype || tensor.byteOffset % width !== 0 || end > storage.sizeBytes) {
+      const text = `${tensor.dtype} [${tensor.shape}] at ${tensor.byteOffset}`;
+      assert(false, `${text} as ${dtype} in ${storage.sizeBytes} bytes`);
+    }
     return storage.address + tensor.byteOffset;
   }
 

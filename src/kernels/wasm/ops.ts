@@ -18,7 +18,7 @@ const PARAM_COLUMNS = 8;
 /** Bytes of 32 quantised activations; the kernels' side is in `activations.rs`. */
 const ACTIVATION_GROUP_BYTES = 44;
 /** Rows that a kernel multiplies together. */
-const TILE_ROWS = 4;
+const TILE_ROWS = 8;
 /** Rows and bytes of a block that stays in the second-level cache while weights run past it. */
 const BLOCK_ROWS_MAX = 128;
 const BLOCK_BYTES_MAX = 512 * 1024;

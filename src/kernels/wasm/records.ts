@@ -225,20 +225,24 @@ export function writeRecord<Name extends RecordName>(
 ): void {
   const layout = layouts.get(record.name)!;
   const values: Readonly<Record<string, number>> = record.slots;
+  // Read once: a view of a growing memory is checked at each reading.
+  const { words, floats } = memory;
   let place = address / 4;
-  memory.words[place] = layout.opcode;
-  memory.words[place + 1] = 0;
+  words[place] = layout.opcode;
+  words[place + 1] = 0;
   for (const { name, isFloat } of layout.slots) {
     place += 2;
     const value = values[name]!;
     if (isFloat) {
-      memory.floats[place] = value;
-      memory.words[place + 1] = 0;
+      floats[place] = value;
+      words[place + 1] = 0;
       continue;
     }
-    assert(Number.isSafeInteger(value) && value >= 0, `${record.name}.${name} is ${value}`);
-    memory.words[place] = value % 2 ** 32;
-    memory.words[place + 1] = Math.floor(value / 2 ** 32);
+    if (!Number.isSafeInteger(value) || value < 0) {
+      assert(false, `${record.name}.${name} is ${value}`);
+    }
+    words[place] = value % 2 ** 32;
+    words[place + 1] = Math.floor(value / 2 ** 32);
   }
 }
 

@@ -1,4 +1,7 @@
-/** Shape checks of the ops: a wrong shape is a programmer's error, found when the op is recorded. */
+/**
+ * Shape checks of the ops: a wrong shape is a programmer's error, found when the op is recorded.
+ * Messages are only written when needed: a decode step checks some three thousand shapes.
+ */
 import { assert } from "@/assert.ts";
 import { rowsOf, type Tensor, widthOf } from "@/tensor/tensor.ts";
 
@@ -9,12 +12,11 @@ export function sizeOf(tensor: Tensor): number {
 
 /** Checks the shape [rows, width], leading axes taken together. */
 export function expectShape(name: string, tensor: Tensor, [rows, width]: [number, number]): void {
-  assert(
-    rowsOf(tensor) === rows && widthOf(tensor) === width,
-    `${name} is [${tensor.shape}], expected [${rows}, ${width}]`,
-  );
+  if (rowsOf(tensor) === rows && widthOf(tensor) === width) return;
+  assert(false, `${name} is [${tensor.shape}], expected [${rows}, ${width}]`);
 }
 
 export function expectSize(name: string, tensor: Tensor, size: number): void {
-  assert(sizeOf(tensor) === size, `${name} is [${tensor.shape}], expected ${size} elements`);
+  if (sizeOf(tensor) === size) return;
+  assert(false, `${name} is [${tensor.shape}], expected ${size} elements`);
 }

@@ -6,18 +6,35 @@ use crate::pack::{GROUP, PANEL_ROWS, Q4_GROUP_BYTES, Q8_GROUP_BYTES, SCALES_BYTE
 use crate::quantize::{quantize_activations, ActivationGroup, ACTIVATION_BYTES};
 use crate::team::Team;
 use std::mem::offset_of;
+use std::ops::Range;
 
-/// Rows of a tile.
-pub const TILE_ROWS: usize = 4;
-/// Four columns, whose activations one load spreads over four weight rows.
+/// Rows of the widest tile.
+pub const TILE_ROWS: usize = 8;
+/// Bytes of a quad: four neighbouring columns.
 const QUAD: usize = 4;
+const QUADS: usize = GROUP / QUAD;
 
-/// How one format multiplies the groups of a tile of T rows: the fields of T `ActivationGroup`s side
-/// by side, codes by quads: [8 quads][T rows][4 codes], [T] scales, [T] starts of q8, [T] of q4. So
-/// one row alone is a tile as it was quantised, and one pointer serves all rows.
+/// How one format multiplies a group of a tile with a group of a panel.
+///
+/// A tile of T rows holds the fields of T `ActivationGroup`s side by side: codes by quads [8 quads]
+/// [T rows][4 codes], [T] scales, [T] starts of q8, [T] of q4. So one row alone is a tile as it was
+/// quantised, and one pointer serves all rows. Narrow tiles keep eight weight rows in the lanes and
+/// spread the activations; wide ones keep eight activation rows in the lanes and spread the weights,
+/// which takes the fewest instructions. (Each load costs three, since WebAssembly checks addresses.)
 pub trait GroupFormat {
     const GROUP_BYTES: usize;
-    unsafe fn dots<V: Dot, const T: usize>(tile: *const u8, group: *const u8) -> [[V; 2]; T];
+    /// T rows with eight outputs.
+    unsafe fn narrow<V: Dot, const T: usize>(
+        tile: *const u8,
+        codes: *const u8,
+        constants: V::Constants,
+    ) -> [[V; 2]; T];
+    /// Eight rows, in two vectors, with four outputs.
+    unsafe fn wide<V: Dot>(
+        tile: *const u8,
+        codes: *const u8,
+        constants: V::Constants,
+    ) -> [[V; 2]; 4];
 }
 
 pub struct Q8;
@@ -27,21 +44,57 @@ const SCALE: usize = offset_of!(ActivationGroup, scale);
 const START_Q8: usize = offset_of!(ActivationGroup, start_q8);
 const START_Q4: usize = offset_of!(ActivationGroup, start_q4);
 
+/// A quad of one row of a narrow tile, in all lanes.
+#[inline(always)]
+unsafe fn spread_row<V: Dot, const T: usize>(tile: *const u8, quad: usize, row: usize) -> V::Bytes {
+    let index = quad * T + row;
+    if T == 1 || T == 4 {
+        V::spread_quad(V::load_bytes(tile.add(16 * (index / 4))), index % 4)
+    } else {
+        V::splat_quad(tile.add(QUAD * index))
+    }
+}
+
 impl GroupFormat for Q8 {
     const GROUP_BYTES: usize = Q8_GROUP_BYTES;
 
     #[inline(always)]
-    unsafe fn dots<V: Dot, const T: usize>(tile: *const u8, group: *const u8) -> [[V; 2]; T] {
+    unsafe fn narrow<V: Dot, const T: usize>(
+        tile: *const u8,
+        codes: *const u8,
+        constants: V::Constants,
+    ) -> [[V; 2]; T] {
         let start = tile.add(T * START_Q8).cast::<i32>();
         let mut sums: [[V::WideSum; 2]; T] =
             std::array::from_fn(|t| [V::wide_start(start.add(t)); 2]);
-        for quad in 0..GROUP / QUAD {
-            let from = group.add(SCALES_BYTES + 32 * quad);
+        for quad in 0..QUADS {
+            let from = codes.add(32 * quad);
             let codes = [V::load_bytes(from), V::load_bytes(from.add(16))];
             for t in 0..T {
-                let x = V::splat_quad(tile.add(QUAD * (quad * T + t)).cast());
+                let x = spread_row::<V, T>(tile, quad, t);
                 for half in 0..2 {
-                    sums[t][half] = V::wide_add(sums[t][half], x, codes[half]);
+                    sums[t][half] = V::wide_add(sums[t][half], x, codes[half], constants);
+                }
+            }
+        }
+        sums.map(|row| row.map(V::wide_total))
+    }
+
+    #[inline(always)]
+    unsafe fn wide<V: Dot>(
+        tile: *const u8,
+        codes: *const u8,
+        constants: V::Constants,
+    ) -> [[V; 2]; 4] {
+        let start = tile.add(TILE_ROWS * START_Q8).cast::<i32>();
+        let mut sums = [[V::wide_starts(start), V::wide_starts(start.add(4))]; 4];
+        for quad in 0..QUADS {
+            let x = [V::load_bytes(tile.add(32 * quad)), V::load_bytes(tile.add(32 * quad + 16))];
+            let outputs = V::load_bytes(codes.add(32 * quad));
+            for output in 0..4 {
+                let codes = V::spread_quad(outputs, output);
+                for v in 0..2 {
+                    sums[output][v] = V::wide_add(sums[output][v], x[v], codes, constants);
                 }
             }
         }
@@ -53,38 +106,91 @@ impl GroupFormat for Q4 {
     const GROUP_BYTES: usize = Q4_GROUP_BYTES;
 
     #[inline(always)]
-    unsafe fn dots<V: Dot, const T: usize>(tile: *const u8, group: *const u8) -> [[V; 2]; T] {
+    unsafe fn narrow<V: Dot, const T: usize>(
+        tile: *const u8,
+        codes: *const u8,
+        constants: V::Constants,
+    ) -> [[V; 2]; T] {
         let start = tile.add(T * START_Q4).cast::<i16>();
         let mut sums: [[V::NarrowSum; 2]; T] =
             std::array::from_fn(|t| [V::narrow_start(start.add(2 * t)); 2]);
-        for quad in 0..GROUP / QUAD / 2 {
-            let from = group.add(SCALES_BYTES + 32 * quad);
-            let bytes = [V::load_bytes(from), V::load_bytes(from.add(16))];
-            for (place, codes) in
-                [(quad, bytes.map(V::low_nibbles)), (quad + 4, bytes.map(V::high_nibbles))]
-            {
-                for t in 0..T {
-                    let x = V::splat_quad(tile.add(QUAD * (place * T + t)).cast());
-                    for half in 0..2 {
-                        sums[t][half] = V::narrow_add(sums[t][half], x, codes[half]);
+        if T == 1 {
+            // Written out: each quad is another constant of an instruction.
+            Self::narrow_quad::<V, T>(&mut sums, tile, codes, 0, constants);
+            Self::narrow_quad::<V, T>(&mut sums, tile, codes, 1, constants);
+            Self::narrow_quad::<V, T>(&mut sums, tile, codes, 2, constants);
+            Self::narrow_quad::<V, T>(&mut sums, tile, codes, 3, constants);
+        } else {
+            for quad in 0..QUADS / 2 {
+                Self::narrow_quad::<V, T>(&mut sums, tile, codes, quad, constants);
+            }
+        }
+        sums.map(|row| row.map(|sum| V::narrow_total(sum, constants)))
+    }
+
+    #[inline(always)]
+    unsafe fn wide<V: Dot>(
+        tile: *const u8,
+        codes: *const u8,
+        constants: V::Constants,
+    ) -> [[V; 2]; 4] {
+        let start = tile.add(TILE_ROWS * START_Q4).cast::<i16>();
+        let mut sums = [[V::narrow_starts(start), V::narrow_starts(start.add(8))]; 4];
+        for quad in 0..QUADS / 2 {
+            let bytes = V::load_bytes(codes.add(32 * quad));
+            let low = V::low_nibbles(bytes, constants);
+            let high = V::high_nibbles(bytes, constants);
+            for (quad, outputs) in [(quad, low), (quad + QUADS / 2, high)] {
+                let x = tile.add(32 * quad);
+                let x = [V::load_bytes(x), V::load_bytes(x.add(16))];
+                for output in 0..4 {
+                    let codes = V::spread_quad(outputs, output);
+                    for v in 0..2 {
+                        sums[output][v] = V::narrow_add(sums[output][v], x[v], codes);
                     }
                 }
             }
         }
-        sums.map(|row| row.map(V::narrow_total))
+        sums.map(|row| row.map(|sum| V::narrow_total(sum, constants)))
     }
 }
 
-/// Sums of a tile with one panel.
+impl Q4 {
+    /// Four columns and those sixteen further on.
+    #[inline(always)]
+    unsafe fn narrow_quad<V: Dot, const T: usize>(
+        sums: &mut [[V::NarrowSum; 2]; T],
+        tile: *const u8,
+        codes: *const u8,
+        quad: usize,
+        constants: V::Constants,
+    ) {
+        let from = codes.add(32 * quad);
+        let bytes = [V::load_bytes(from), V::load_bytes(from.add(16))];
+        let low = bytes.map(|bytes| V::low_nibbles(bytes, constants));
+        let high = bytes.map(|bytes| V::high_nibbles(bytes, constants));
+        for (quad, codes) in [(quad, low), (quad + QUADS / 2, high)] {
+            for t in 0..T {
+                let x = spread_row::<V, T>(tile, quad, t);
+                for half in 0..2 {
+                    sums[t][half] = V::narrow_add(sums[t][half], x, codes[half]);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of a tile of T rows with one panel: [row][half of the panel].
 #[inline(always)]
-pub unsafe fn sums<V: Dot, F: GroupFormat, const T: usize>(
+pub unsafe fn narrow_sums<V: Dot, F: GroupFormat, const T: usize>(
     mut tile: *const u8,
     mut panel: *const u8,
     groups: usize,
 ) -> [[V; 2]; T] {
+    let constants = V::constants();
     let mut sums = [[V::splat(0.0); 2]; T];
     for _ in 0..groups {
-        let dots = F::dots::<V, T>(tile, panel);
+        let dots = F::narrow::<V, T>(tile, panel.add(SCALES_BYTES), constants);
         let weight_scales = V::load_bf16(panel.cast());
         for t in 0..T {
             let scale = V::load_splat(tile.add(T * SCALE).cast::<f32>().add(t));
@@ -94,6 +200,35 @@ pub unsafe fn sums<V: Dot, F: GroupFormat, const T: usize>(
             }
         }
         tile = tile.add(T * ACTIVATION_BYTES);
+        panel = panel.add(F::GROUP_BYTES);
+    }
+    sums
+}
+
+/// Sums of a tile of eight rows with half a panel: [output][row / 4], rows in the lanes.
+#[inline(always)]
+pub unsafe fn wide_sums<V: Dot, F: GroupFormat>(
+    mut tile: *const u8,
+    mut panel: *const u8,
+    half: usize,
+    groups: usize,
+) -> [[V; 2]; 4] {
+    let constants = V::constants();
+    let mut sums = [[V::splat(0.0); 2]; 4];
+    for _ in 0..groups {
+        let dots = F::wide::<V>(tile, panel.add(SCALES_BYTES + 16 * half), constants);
+        let weight_scales = V::load_bf16_half(panel.cast::<u16>().add(4 * half));
+        let scale = tile.add(TILE_ROWS * SCALE).cast::<f32>();
+        let row_scales = [V::load(scale), V::load(scale.add(4))];
+        for output in 0..4 {
+            let weight_scale = weight_scales.spread(output);
+            for v in 0..2 {
+                // The same two roundings as in a narrow tile.
+                let dot = dots[output][v].mul(row_scales[v]);
+                sums[output][v] = dot.madd(weight_scale, sums[output][v]);
+            }
+        }
+        tile = tile.add(TILE_ROWS * ACTIVATION_BYTES);
         panel = panel.add(F::GROUP_BYTES);
     }
     sums
@@ -130,15 +265,22 @@ impl QuantizedRows {
         team.meet();
     }
 
-    /// Writes T rows as one tile of `T * row_bytes()` bytes.
-    pub unsafe fn pack_tile<const T: usize>(&self, rows: [*const u8; T], to: *mut u8) {
-        for group in 0..self.groups {
-            let to = to.add(group * T * ACTIVATION_BYTES).cast::<u32>();
-            for (t, row) in rows.iter().enumerate() {
-                let from = row.add(group * ACTIVATION_BYTES).cast::<u32>();
-                // All fields are words, and each has T places side by side.
+    /// Writes `rows`, one of the widths of a tile, as one of `rows.len() * row_bytes()` bytes.
+    pub unsafe fn pack_tile(
+        &self,
+        rows: Range<usize>,
+        input: &impl Fn(usize) -> *const u8,
+        to: *mut u8,
+    ) {
+        let width = rows.len();
+        for (t, row) in rows.enumerate() {
+            let from = input(row);
+            for group in 0..self.groups {
+                let from = from.add(group * ACTIVATION_BYTES).cast::<u32>();
+                let to = to.add(group * width * ACTIVATION_BYTES).cast::<u32>();
+                // All fields are words, and each has a place for every row.
                 for word in 0..ACTIVATION_BYTES / 4 {
-                    *to.add(word * T + t) = *from.add(word);
+                    *to.add(word * width + t) = *from.add(word);
                 }
             }
         }

@@ -112,44 +112,45 @@ impl Product {
         out: &impl Fn(usize) -> *mut f32,
     ) {
         let (quantized, block) = source;
-        let row_bytes = quantized.row_bytes();
         for start in rows.clone().step_by(block.rows) {
-            let end = rows.end.min(start + block.rows);
-            if end - start == 1 {
+            let rows = start..rows.end.min(start + block.rows);
+            if rows.len() == 1 {
                 for panel in panels.clone() {
-                    self.group_tile::<V, F, 1>(input(start), panel, start, out);
+                    self.narrow_tile::<V, F, 1>(input(start), panel, start, out);
                 }
                 continue;
             }
-            let tiles_end = start + (end - start) / TILE_ROWS * TILE_ROWS;
-            let tile = |row: usize| block.at.add((row - start) * row_bytes);
-            for row in (start..tiles_end).step_by(TILE_ROWS) {
-                let rows = std::array::from_fn(|t| input(row + t));
-                quantized.pack_tile::<TILE_ROWS>(rows, tile(row));
+            let tile = |row: usize| block.at.add((row - start) * quantized.row_bytes());
+            let mut row = start;
+            while row < rows.end {
+                let count = tile_rows(rows.end - row);
+                quantized.pack_tile(row..row + count, input, tile(row));
+                row += count;
             }
-            let rest = |t: usize| input(tiles_end + t);
-            match end - tiles_end {
-                1 => quantized.pack_tile([rest(0)], tile(tiles_end)),
-                2 => quantized.pack_tile([rest(0), rest(1)], tile(tiles_end)),
-                3 => quantized.pack_tile([rest(0), rest(1), rest(2)], tile(tiles_end)),
-                _ => {}
-            }
+            let wide_end = start + rows.len() / TILE_ROWS * TILE_ROWS;
             for panel in panels.clone() {
-                for row in (start..tiles_end).step_by(TILE_ROWS) {
-                    self.group_tile::<V, F, TILE_ROWS>(tile(row), panel, row, out);
+                for half in 0..2 {
+                    let tiles = (start..wide_end).step_by(TILE_ROWS);
+                    self.wide_tiles::<V, F>(tiles, (panel, half), &tile, out);
                 }
-                match end - tiles_end {
-                    1 => self.group_tile::<V, F, 1>(tile(tiles_end), panel, tiles_end, out),
-                    2 => self.group_tile::<V, F, 2>(tile(tiles_end), panel, tiles_end, out),
-                    3 => self.group_tile::<V, F, 3>(tile(tiles_end), panel, tiles_end, out),
-                    _ => {}
+                let mut row = wide_end;
+                while row < rows.end {
+                    let count = tile_rows(rows.end - row);
+                    let at = tile(row);
+                    match count {
+                        1 => self.narrow_tile::<V, F, 1>(at, panel, row, out),
+                        2 => self.narrow_tile::<V, F, 2>(at, panel, row, out),
+                        3 => self.narrow_tile::<V, F, 3>(at, panel, row, out),
+                        _ => self.narrow_tile::<V, F, 4>(at, panel, row, out),
+                    }
+                    row += count;
                 }
             }
         }
     }
 
     #[inline(never)]
-    unsafe fn group_tile<V: Dot, F: GroupFormat, const T: usize>(
+    unsafe fn narrow_tile<V: Dot, F: GroupFormat, const T: usize>(
         &self,
         tile: *const u8,
         panel: usize,
@@ -158,9 +159,29 @@ impl Product {
     ) {
         let weights = self.weight.add(panel * self.panel_bytes);
         let groups = self.panel_bytes / F::GROUP_BYTES;
-        let sums = integer::sums::<V, F, T>(tile, weights, groups);
+        let sums = integer::narrow_sums::<V, F, T>(tile, weights, groups);
         for (t, row_sums) in sums.into_iter().enumerate() {
             self.finish(row_sums, panel, out(row + t));
+        }
+    }
+
+    /// Tiles of eight rows, at `tile(row)`, with half a panel.
+    unsafe fn wide_tiles<V: Dot, F: GroupFormat>(
+        &self,
+        rows: impl Iterator<Item = usize>,
+        (panel, half): (usize, usize),
+        tile: &impl Fn(usize) -> *mut u8,
+        out: &impl Fn(usize) -> *mut f32,
+    ) {
+        let weights = self.weight.add(panel * self.panel_bytes);
+        let groups = self.panel_bytes / F::GROUP_BYTES;
+        for row in rows {
+            let sums = integer::wide_sums::<V, F>(tile(row), weights, half, groups);
+            let lanes = sums.map(|output| output.map(V::lanes));
+            for t in 0..TILE_ROWS {
+                let outputs = V::from_lanes(std::array::from_fn(|i| lanes[i][t / 4][t % 4]));
+                self.finish_half(outputs, panel * PANEL_ROWS + 4 * half, out(row + t));
+            }
         }
     }
 
@@ -168,22 +189,34 @@ impl Product {
     #[inline(always)]
     unsafe fn finish<V: Vector>(&self, sums: [V; 2], panel: usize, out: *mut f32) {
         for (half, sum) in sums.into_iter().enumerate() {
-            let at = panel * PANEL_ROWS + 4 * half;
-            if at + 4 <= self.width {
-                let biased =
-                    if self.bias.is_null() { sum } else { sum.add(V::load(self.bias.add(at))) };
-                biased.store(out.add(at));
-            } else {
-                for (lane, value) in sum.lanes().into_iter().enumerate() {
-                    if at + lane < self.width {
-                        let bias =
-                            if self.bias.is_null() { 0.0 } else { *self.bias.add(at + lane) };
-                        *out.add(at + lane) =
-                            if self.bias.is_null() { value } else { value + bias };
-                    }
-                }
+            self.finish_half(sum, panel * PANEL_ROWS + 4 * half, out);
+        }
+    }
+
+    /// The same for four outputs from `at`.
+    #[inline(always)]
+    unsafe fn finish_half<V: Vector>(&self, sum: V, at: usize, out: *mut f32) {
+        if at + 4 <= self.width {
+            let biased =
+                if self.bias.is_null() { sum } else { sum.add(V::load(self.bias.add(at))) };
+            biased.store(out.add(at));
+            return;
+        }
+        for (lane, value) in sum.lanes().into_iter().enumerate() {
+            if at + lane < self.width {
+                let bias = if self.bias.is_null() { 0.0 } else { *self.bias.add(at + lane) };
+                *out.add(at + lane) = if self.bias.is_null() { value } else { value + bias };
             }
         }
+    }
+}
+
+/// Rows of the next tile when `rest` are left.
+fn tile_rows(rest: usize) -> usize {
+    match rest {
+        0..=4 => rest,
+        5..=7 => 4,
+        _ => TILE_ROWS,
     }
 }
 
@@ -197,9 +230,9 @@ fn divide(team: &Team, rows: usize, panels: usize) -> (Range<usize>, Range<usize
 }
 
 /// This thread's block among those of the team at `blocks`.
-fn own_block(blocks: *mut u8, rows: usize, row_bytes: usize, team: &Team) -> Block {
-    // Whole cache lines, as the host lays them out.
-    let block_bytes = (rows * row_bytes).next_multiple_of(64);
+fn own_block(blocks: *mut u8, rows: usize, quantized: &QuantizedRows, team: &Team) -> Block {
+    // As the host lays them out: whole cache lines.
+    let block_bytes = (rows * quantized.row_bytes()).next_multiple_of(64);
     Block { at: blocks.wrapping_add(team.thread * block_bytes), rows }
 }
 
@@ -216,7 +249,7 @@ pub unsafe fn matmul<V: Dot>(op: &Matmul, team: &Team) {
     if format.codes().is_some() {
         quantized.fill::<V>(op.input, op.rows, op.columns, team);
     }
-    let block = own_block(op.blocks, op.block_rows, quantized.row_bytes(), team);
+    let block = own_block(op.blocks, op.block_rows, &quantized, team);
     let source = (&quantized, &block);
     let (rows, panels) = divide(team, op.rows, product.panels());
     let out = |row: usize| op.out.add(row * op.width);
@@ -237,7 +270,7 @@ pub unsafe fn expert_matmul<V: Dot>(op: &ExpertMatmul, team: &Team) {
     if format.codes().is_some() {
         quantized.fill::<V>(op.input, op.input_rows, op.columns, team);
     }
-    let block = own_block(op.blocks, op.block_rows, quantized.row_bytes(), team);
+    let block = own_block(op.blocks, op.block_rows, &quantized, team);
     let source = (&quantized, &block);
     let source_row = |place: usize| {
         if op.choices == 0 {
@@ -297,7 +330,7 @@ mod tests {
         let mut out = vec![f32::NAN; rows * width];
         let row_bytes = columns.div_ceil(GROUP) * ACTIVATION_BYTES;
         let mut scratch = vec![0u64; rows * row_bytes / 8 + 1];
-        let block_rows = 8;
+        let block_rows = 16;
         let mut blocks = vec![0u64; threads * (block_rows * row_bytes / 8 + 8)];
         let (out_at, scratch_at) = (out.as_mut_ptr() as usize, scratch.as_mut_ptr() as usize);
         let blocks_at = blocks.as_mut_ptr() as usize;
