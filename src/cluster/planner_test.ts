@@ -221,3 +221,23 @@ Deno.test("planPlacement() prefers experts that are loaded, and keeps to offered
   assert.deepEqual(partial.owners, [["a"], ["a"], ["b"], []]);
   assert.deepEqual(partial.uncovered, [3]);
 });
+
+Deno.test("planPlacement() leaves experts on a draining node while nobody else has room", () => {
+  const grid = new ExpertGrid({ layers: [0], experts: 4 });
+  const base = { grid, load: new Float64Array(4), policy: { ...defaultPlanPolicy, identity } };
+  const nodes = [node("a", { memoryBytes: 3 }), node("b", { draining: true })];
+  const current = { epoch: 1, owners: [["a"], ["b"], ["b"], ["b"]] };
+  const planned = plan({ ...base, nodes }, { current });
+  assert.deepEqual(planned.uncovered, [], "it still serves them");
+  assert.equal(planned.owners.filter(([owner]) => owner === "b").length, 1);
+  assert.equal(planned.copies.length, 2);
+});
+
+Deno.test("planPlacement() leaves experts that fit nowhere with their absent owner", () => {
+  const grid = new ExpertGrid({ layers: [0], experts: 4 });
+  const base = { grid, load: new Float64Array(4), policy: { ...defaultPlanPolicy, identity } };
+  const current = { epoch: 1, owners: [["a"], ["gone"], ["gone"], ["gone"]] };
+  const planned = plan({ ...base, nodes: [node("a", { memoryBytes: 2 })] }, { current });
+  assert.equal(planned.uncovered.length, 2);
+  assert.equal(planned.owners.filter(([owner]) => owner === "gone").length, 2);
+});

@@ -88,9 +88,9 @@ function randomSetup(random: Random): Setup {
     fallback: !gentle && random() < 0.3,
     callsAtOnce: between(random, 1, 2),
     delayMs: pick(random, [1, 4, 8]),
-    tail: pick(random, [0, 0, 0.02]),
+    tail: pick(random, [0, 0, 0.02, 0.2]),
     loss: gentle ? 0 : pick(random, [0, 0, 0.01, 0.1]),
-    duplication: pick(random, [0, 0.05]),
+    duplication: pick(random, [0, 0.05, 0.3]),
     crash: pick(random, [0, 0.002, 0.006]),
     pause: pick(random, [0, 0.002, 0.006]),
     cut: gentle ? 0 : pick(random, [0, 0.002, 0.006]),
@@ -220,7 +220,8 @@ export class ClusterSimulation {
     if (this.#setup.gentle) {
       assert.deepEqual(checker.failures, [], "a call fails though two copies exist");
       const longestMs = Math.max(0, ...checker.durationsMs);
-      assert.ok(longestMs <= 3 * bounds.attemptMs, `a call takes ${longestMs} ms`);
+      // One silence, and old work that the other node was too slow for.
+      assert.ok(longestMs <= 4 * bounds.attemptMs, `a call takes ${longestMs} ms`);
     }
     this.#finish();
     return checker.counts;
