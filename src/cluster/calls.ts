@@ -85,6 +85,7 @@ export class LayerCall {
     this.#layer = args.layer;
     this.#rowsOf = new Map(args.demand.map(({ expert, rows }) => [expert, rows]));
     assert(this.#rowsOf.size === args.demand.length, "an expert is demanded twice");
+    assert(args.demand.length > 0, "a call needs experts");
     this.#deadlineMs = args.deadlineMs;
     this.#root = this.#share([...this.#rowsOf.keys()].sort((a, b) => a - b), new Set());
   }

@@ -2,6 +2,7 @@
  * What a front knows of the nodes it calls: connection, silence, latency, waiting work, and a
  * circuit breaker each. Synchronous; it decides nothing about a call, calls.ts asks it.
  */
+import { assert } from "@/assert.ts";
 import type { ClusterBounds } from "./bounds.ts";
 import type { NodeId } from "./placement.ts";
 
@@ -67,6 +68,12 @@ export class NodeHealth {
     state.failures = 0;
     state.circuit = "closed";
     state.openMs = this.#bounds.circuitOpenMs;
+  }
+
+  /** Its speed was measured anew. */
+  measured(node: NodeId, speed: number): void {
+    assert(speed > 0, `speed ${speed} of node ${node}`);
+    this.#state(node).speed = speed;
   }
 
   lost(node: NodeId): void {

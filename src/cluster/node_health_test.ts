@@ -70,6 +70,8 @@ Deno.test("NodeHealth knows the work that waits", () => {
   const health = connected();
   health.sent("a", 50);
   assert.equal(health.busySeconds("a"), 0.5);
+  health.measured("a", 25);
+  assert.equal(health.busySeconds("a"), 2);
   health.settled("a", 60);
   assert.equal(health.waitingRows("a"), 0);
 });
