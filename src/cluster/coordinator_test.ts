@@ -12,6 +12,7 @@ const grid = new ExpertGrid({ layers: [0], experts: 8 });
 const bounds: ClusterBounds = {
   ...defaultClusterBounds,
   leaseTtlMs: 1e9,
+  nodeSilenceMs: 80,
   planSettleMs: 10,
   planGraceMs: 50,
   planStallMs: 100,
@@ -39,7 +40,11 @@ class Stage {
   readonly shards = new Map<string, { holdings: Holdings; member: Member; fence: number }>();
   coordinator: Coordinator;
   readonly stuck = new Set<string>();
+  /** Nodes that assignments do not reach. */
+  readonly deaf = new Set<string>();
   readonly log: string[] = [];
+  /** To whom assignments were sent. */
+  readonly told: string[] = [];
   nowMs = 0;
   #fence: number;
 
@@ -70,13 +75,14 @@ class Stage {
     this.coordinator = this.#newCoordinator();
   }
 
-  add(node: ClusterNode): void {
+  add(node: ClusterNode, held: Iterable<number> = []): void {
     const member: Member = { id: node.id, incarnation: 1, role: "shard", address: "", node };
     const holdings = new Holdings({
       node: node.id,
       incarnation: 1,
       grid,
       capacity: capacityOf(node),
+      held,
     });
     const fence = this.table.join(member, this.nowMs)!;
     this.shards.set(node.id, { holdings, member, fence });
@@ -112,6 +118,8 @@ class Stage {
       this.table.publish(effect.proposal);
       return;
     }
+    this.told.push(effect.node);
+    if (this.deaf.has(effect.node)) return;
     const { holdings } = this.shards.get(effect.node)!;
     const { load, drop } = holdings.assign(effect.assignment);
     if (drop.length > 0) this.log.push(`${effect.node} drops ${drop.length}`);
@@ -247,4 +255,28 @@ Deno.test("Coordinator says nothing while it is not the planner", () => {
   const view = table.view;
   assert.deepEqual(coordinator.tick({ nowMs: 0, view, lease: { fence, isHeld: true }, load }), []);
   assert.equal(coordinator.phase.name, "following");
+});
+
+Deno.test("Coordinator trusts only reports that answer its newest assignment", () => {
+  const stage = new Stage(["a"]);
+  stage.run(100);
+  // It has everything already, but an older assignment might be under way to it.
+  stage.add(nodeOf("b"), [0, 1, 2, 3, 4, 5, 6, 7]);
+  stage.deaf.add("b");
+  stage.coordinator.rebalance();
+  stage.run(60);
+  assert.equal(stage.coordinator.phase.name, "copying");
+  stage.deaf.clear();
+  stage.run(400);
+  assert.equal(slotsOf(stage.plan, "b").size, 4);
+});
+
+Deno.test("Coordinator tells nobody what to drop who has not said what it holds", () => {
+  const stage = new Stage(["a"]);
+  stage.run(100);
+  const { member } = stage.shards.get("a")!;
+  stage.table.join({ ...member, incarnation: 2 }, stage.nowMs);
+  stage.told.length = 0;
+  stage.run(100); // the reports are those of its earlier process
+  assert.deepEqual(stage.told, []);
 });
