@@ -7,6 +7,7 @@ import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import { peakMemoryBytes } from "./host.ts";
 import type { LimitProbe, Limits } from "./limits.ts";
 import * as measure from "./measurements.ts";
+import { packedLoadSeconds } from "./packed_load.ts";
 import { type Group, type Measurement, rowName } from "./plan.ts";
 import { type Row, type RowFacts, rowOf } from "./report.ts";
 import { Rig } from "./rig.ts";
@@ -24,6 +25,8 @@ export type GroupMessage =
 export interface GroupOptions {
   readonly group: Group;
   readonly shapesFolder: string;
+  /** Keeps packed folders between runs. */
+  readonly cacheFolder: string;
   readonly backend: WasmBackendOptions;
   readonly probe: LimitProbe;
   readonly clock: Clock;
@@ -104,6 +107,12 @@ class GroupRun {
         return await measure.pictureFirstToken(rig);
       case "skeleton":
         return 1000 / await measure.decode(rig);
+      case "packed": {
+        const { group, shapesFolder, cacheFolder, backend, clock } = this.#options;
+        const { shape, precision } = group;
+        const folder = `${shapesFolder}/${group.folder}`;
+        return await packedLoadSeconds({ folder, shape, precision, cacheFolder, backend, clock });
+      }
       case "memory":
         return await peakMemoryBytes() / MIB;
     }
@@ -136,6 +145,8 @@ class GroupRun {
       }
       case "load":
         return { ...time, note: "weights drawn from a seed and packed" };
+      case "packed":
+        return { ...time, note: "from a packed folder that the system has just read or written" };
       case "picture":
         return { ...time, note: "one new tile, 272 prompt tokens" };
       case "skeleton":

@@ -10,7 +10,7 @@ import type { Limits } from "./limits.ts";
 import { jsonLine, readJsonLines } from "./lines.ts";
 
 /** First line of standard input. */
-export type GroupTask = Pick<GroupOptions, "group" | "shapesFolder" | "backend">;
+export type GroupTask = Pick<GroupOptions, "group" | "shapesFolder" | "cacheFolder" | "backend">;
 
 /** A line of standard output; "ask" is answered with a line of limits. */
 export type ProcessMessage =

@@ -14,7 +14,9 @@ export type Measurement =
   | { readonly kind: "tile" }
   | { readonly kind: "picture" }
   | { readonly kind: "skeleton" }
-  | { readonly kind: "memory" };
+  | { readonly kind: "memory" }
+  /** After `memory`, since it opens a second model. */
+  | { readonly kind: "packed" };
 
 export interface Group {
   /** Short name of the shape in row names. */
@@ -81,7 +83,7 @@ function smokePlan(): Group[] {
   const measurements = [
     ...simple("load", "prefill", "decode"),
     ...batches(4),
-    ...simple("tile", "picture", "skeleton", "memory"),
+    ...simple("tile", "picture", "skeleton", "memory", "packed"),
   ];
   return [
     decoderGroup("q4", { ...shape, measurements }),
@@ -100,6 +102,7 @@ function fullPlan({ all, repeats }: PlanOptions): Group[] {
         ...simple("load", "decode", "prefill"),
         ...extra,
         ...simple("picture", "memory"),
+        ...all ? simple("packed") : [],
       ],
     }),
     decoderGroup("q8", {
@@ -159,6 +162,8 @@ export function rowName(group: Pick<Group, "shape" | "format">, measurement: Mea
     case "load":
     case "memory":
       return `${measurement.kind}/${of}`;
+    case "packed":
+      return `load/${of}/packed`;
     case "prefill":
       return `prefill/${of}/${PREFILL_TOKENS}`;
     case "decode":
@@ -181,7 +186,7 @@ export function expectedSeconds(group: Group, measurement: Measurement): number 
   const seconds = { load: 12, prefill: 9, decode: 2.5, batch: 3, tile: 3, picture: 18 };
   const of = measurement.kind;
   if (of === "memory" || of === "skeleton") return 0.5;
-  if (of === "load") return seconds.load * size;
+  if (of === "load" || of === "packed") return seconds.load * size;
   if (of === "tile") return group.shape === "vit" ? 12 * samples : 0.5;
   return seconds[of] * size * samples;
 }

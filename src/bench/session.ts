@@ -102,7 +102,7 @@ export class Session {
   }
 
   async #runGroup(group: Group): Promise<void> {
-    const { backend, rootFolder } = this.#options;
+    const { backend, rootFolder, cacheFolder } = this.#options;
     const results = new Map<Peer, readonly PeerResult[]>();
     for (const peer of this.#options.peers.filter((peer) => isPeerOf(peer, group))) {
       const config = await readShape(`${rootFolder}/benchmarks/shapes/${group.folder}`);
@@ -112,7 +112,12 @@ export class Session {
       this.#doneSeconds += peerSeconds(peer);
     }
     const firstRow = this.#rows.length;
-    const task = { group, shapesFolder: `${rootFolder}/benchmarks/shapes`, backend };
+    const task = {
+      group,
+      shapesFolder: `${rootFolder}/benchmarks/shapes`,
+      cacheFolder,
+      backend,
+    };
     const probe = { measure: () => this.#measureLimits() };
     await runGroupProcess(task, { probe, tell: (message) => this.#hear(group, message) });
     for (const [peer, each] of results) this.#addPeer(peer, { results: each, firstRow });

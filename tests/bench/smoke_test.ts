@@ -41,6 +41,7 @@ const expectedNames = [
   "ttft/smoke/q4/picture",
   "step/skeleton",
   "memory/smoke/q4",
+  "load/smoke/q4/packed",
   "prefill/smoke/q8/512",
   "decode/smoke/q8/b1",
   "step/overhead",
@@ -64,7 +65,15 @@ function checkRows({ rows }: Report): void {
 Deno.test("bench --smoke reports every row with its limit, as table, JSON and chart", () =>
   inTemporaryFolder(async (folder) => {
     const [json, svg] = [join(folder, "report.json"), join(folder, "chart.svg")];
-    const { code, out, errors } = await bench("--smoke", "--json", json, "--svg", svg);
+    const { code, out, errors } = await bench(
+      "--smoke",
+      "--json",
+      json,
+      "--svg",
+      svg,
+      "--cache",
+      join(folder, "cache"),
+    );
     assert.equal(code, 0, errors);
     const report = parseReport(await Deno.readTextFile(json));
     checkRows(report);
@@ -76,7 +85,8 @@ Deno.test("bench --smoke reports every row with its limit, as table, JSON and ch
     const { environment } = report;
     assert.ok(environment.cpu !== "" && environment.threads >= 1);
     assert.match(environment.kernels, /simd/);
-    assert.deepEqual([...Deno.readDirSync(folder)].length, 2, "no partial file is left");
+    const files = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+    assert.deepEqual(files, ["cache", "chart.svg", "report.json"], "no partial file is left");
   }));
 
 Deno.test("bench measures only the rows that --only names", () =>
