@@ -258,7 +258,7 @@ class FramedConnection implements Connection {
     if (this.#end !== undefined) return;
     if (this.#agreement === undefined) return this.#stepHandshake(frame);
     if (frame.header.type === "reject") throw decodeReject(frame);
-    this.#sealIn?.verify(frame.bytes, frame.seal);
+    this.#sealIn?.verify(frame.bytes);
     const { header, body } = frame;
     const receivedMs = this.#options.clock.nowMs();
     switch (header.type) {

@@ -14,10 +14,8 @@ import {
 
 /** A frame and its bytes as they arrived, for the check of the authentication code. */
 export interface DecodedFrame extends Frame {
-  /** Header and body. */
+  /** Header and body; behind them in the buffer is the authentication code of a sealed frame. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The authentication code; empty when the frame is not sealed. */
-  readonly seal: Uint8Array<ArrayBuffer>;
 }
 
 export interface FrameDecoderSink {
@@ -90,11 +88,6 @@ export class FrameDecoder {
     const end = HEADER_BYTES + header.bodyBytes;
     const bytes = whole.subarray(0, end);
     verifyChecksum(bytes);
-    this.#sink.frame({
-      header,
-      bytes,
-      body: whole.subarray(HEADER_BYTES, end),
-      seal: whole.subarray(end),
-    });
+    this.#sink.frame({ header, bytes, body: whole.subarray(HEADER_BYTES, end) });
   }
 }
