@@ -41,16 +41,24 @@ export function recordingOps(machine: Machine): Ops {
 }
 
 /**
- * Working memory of a product with quantised weights: the rows' int8 groups, then for each thread
- * a block of them as it multiplies them.
+ * Working memory of a product: the rows' int8 groups if the weights are quantised, then for each
+ * thread a block of rows as it multiplies them.
  */
-function productScratch(machine: Machine, matrix: Matrix, rows: number) {
-  if (!isQuantised(matrix.format)) return { scratch: 0, blockRows: 0, blocks: 0 };
-  const rowBytes = Math.ceil(matrix.columns / GROUP_COLUMNS) * ACTIVATION_GROUP_BYTES;
+function productScratch(
+  machine: Machine,
+  matrix: Matrix,
+  sizes: { rows: number; outRows: number },
+) {
+  const { rows, outRows } = sizes;
+  const isInteger = isQuantised(matrix.format);
+  const rowBytes = isInteger
+    ? Math.ceil(matrix.columns / GROUP_COLUMNS) * ACTIVATION_GROUP_BYTES
+    : matrix.columns * Float32Array.BYTES_PER_ELEMENT;
   const fitting = Math.floor(BLOCK_BYTES_MAX / rowBytes / TILE_ROWS) * TILE_ROWS;
   const blockRows = Math.max(TILE_ROWS, Math.min(fitting, BLOCK_ROWS_MAX));
-  const rowsBytes = alignUp(rows * rowBytes);
-  const blockBytes = alignUp(blockRows * rowBytes);
+  const rowsBytes = isInteger ? alignUp(rows * rowBytes) : 0;
+  // One row alone is multiplied where it is.
+  const blockBytes = outRows > 1 ? alignUp(blockRows * rowBytes) : 0;
   const scratch = machine.scratch(rowsBytes + machine.executor.threads * blockBytes);
   return { scratch, blockRows, blocks: scratch + rowsBytes };
 }
@@ -79,7 +87,7 @@ function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul"> {
         input: machine.address(input),
         bias: bias ? machine.address(bias) : 0,
         out: machine.address(out),
-        ...productScratch(machine, weight, rows),
+        ...productScratch(machine, weight, { rows, outRows: rows }),
       });
     },
     expertMatmul({ input, weight, expertStart, groupedPair, choices, out }) {
@@ -99,7 +107,7 @@ function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul"> {
         groupedPair: machine.address(groupedPair, "i32"),
         choices: choices ?? 0,
         out: machine.address(out),
-        ...productScratch(machine, weight, inputRows),
+        ...productScratch(machine, weight, { rows: inputRows, outRows: places }),
       });
     },
   };

@@ -61,3 +61,37 @@ pub unsafe fn sums<V: Vector, W: FloatFormat, const T: usize, const P: usize>(
     }
     sums
 }
+
+/// Rows of a packed tile.
+pub const TILE_ROWS: usize = 4;
+
+/// Writes the rows at `from` as a tile: [columns][4 rows].
+pub unsafe fn pack_tile(from: [*const f32; TILE_ROWS], columns: usize, to: *mut f32) {
+    for column in 0..columns {
+        for (t, row) in from.into_iter().enumerate() {
+            *to.add(column * TILE_ROWS + t) = *row.add(column);
+        }
+    }
+}
+
+/// Sums of a packed tile with one panel, with the roundings of `sums`. One load brings all rows of a
+/// column; the lanes are spread afterwards, since every load pays for the check of its address.
+#[inline(always)]
+pub unsafe fn tile_sums<V: Vector, W: FloatFormat>(
+    tile: *const f32,
+    panel: *const u8,
+    columns: usize,
+) -> [[V; 2]; TILE_ROWS] {
+    let mut sums = [[V::splat(0.0); 2]; TILE_ROWS];
+    for column in 0..columns {
+        let rows = V::load(tile.add(column * TILE_ROWS));
+        let weights = W::load::<V>(panel.add(column * PANEL_ROWS * W::BYTES));
+        for t in 0..TILE_ROWS {
+            let x = rows.spread(t);
+            for half in 0..2 {
+                sums[t][half] = x.madd(weights[half], sums[t][half]);
+            }
+        }
+    }
+    sums
+}

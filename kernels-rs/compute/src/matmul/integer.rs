@@ -136,26 +136,38 @@ impl GroupFormat for Q4 {
     ) -> [[V; 2]; 4] {
         let start = tile.add(TILE_ROWS * START_Q4).cast::<i16>();
         let mut sums = [[V::narrow_starts(start), V::narrow_starts(start.add(8))]; 4];
-        for quad in 0..QUADS / 2 {
-            let bytes = V::load_bytes(codes.add(32 * quad));
-            let low = V::low_nibbles(bytes, constants);
-            let high = V::high_nibbles(bytes, constants);
-            for (quad, outputs) in [(quad, low), (quad + QUADS / 2, high)] {
-                let x = tile.add(32 * quad);
-                let x = [V::load_bytes(x), V::load_bytes(x.add(16))];
-                for output in 0..4 {
-                    let codes = V::spread_quad(outputs, output);
-                    for v in 0..2 {
-                        sums[output][v] = V::narrow_add(sums[output][v], x[v], codes);
-                    }
-                }
-            }
+        let quads = std::hint::black_box(QUADS / 2);
+        // Two loops, one per half of the bytes: together they need more registers than there are.
+        for quad in 0..quads {
+            let outputs = V::low_nibbles(V::load_bytes(codes.add(32 * quad)), constants);
+            Self::wide_quad::<V>(&mut sums, tile.add(32 * quad), outputs);
+        }
+        let tile = tile.add(32 * (QUADS / 2));
+        for quad in 0..quads {
+            let outputs = V::high_nibbles(V::load_bytes(codes.add(32 * quad)), constants);
+            Self::wide_quad::<V>(&mut sums, tile.add(32 * quad), outputs);
         }
         sums.map(|row| row.map(|sum| V::narrow_total(sum, constants)))
     }
 }
 
 impl Q4 {
+    /// Four columns of eight rows with four outputs.
+    #[inline(always)]
+    unsafe fn wide_quad<V: Dot>(
+        sums: &mut [[V::NarrowSum; 2]; 4],
+        x: *const u8,
+        outputs: V::Bytes,
+    ) {
+        let x = [V::load_bytes(x), V::load_bytes(x.add(16))];
+        for output in 0..4 {
+            let codes = V::spread_quad(outputs, output);
+            for v in 0..2 {
+                sums[output][v] = V::narrow_add(sums[output][v], x[v], codes);
+            }
+        }
+    }
+
     /// Four columns and those sixteen further on.
     #[inline(always)]
     unsafe fn narrow_quad<V: Dot, const T: usize>(

@@ -14,9 +14,6 @@ use float::FloatFormat;
 use integer::{GroupFormat, QuantizedRows, TILE_ROWS};
 use std::ops::Range;
 
-/// Rows that run together through a float panel: their inputs stay in the second-level cache.
-const FLOAT_BLOCK_ROWS: usize = 128;
-
 /// Weights and epilogue of a product, without its rows.
 struct Product {
     weight: *const u8,
@@ -45,15 +42,26 @@ impl Product {
         &self,
         rows: Range<usize>,
         panels: Range<usize>,
+        block: &Block,
         input: &impl Fn(usize) -> *const f32,
         out: &impl Fn(usize) -> *mut f32,
     ) {
-        for start in rows.clone().step_by(FLOAT_BLOCK_ROWS) {
-            let end = rows.end.min(start + FLOAT_BLOCK_ROWS);
-            let tiles_end = start + (end - start) / 4 * 4;
+        for start in rows.clone().step_by(block.rows) {
+            let end = rows.end.min(start + block.rows);
+            let tiles_end = start + (end - start) / float::TILE_ROWS * float::TILE_ROWS;
+            let tiles = (start..tiles_end).step_by(float::TILE_ROWS);
+            let tile = |row: usize| block.at.cast::<f32>().add((row - start) * self.columns);
+            for row in tiles.clone() {
+                let from = std::array::from_fn(|t| input(row + t));
+                float::pack_tile(from, self.columns, tile(row));
+            }
             for panel in panels.clone() {
-                for row in (start..tiles_end).step_by(4) {
-                    self.float_tile::<V, W, 4, 1>(row, panel, input, out);
+                let weights = self.weight.add(panel * self.panel_bytes);
+                for row in tiles.clone() {
+                    let sums = float::tile_sums::<V, W>(tile(row), weights, self.columns);
+                    for (t, row_sums) in sums.into_iter().enumerate() {
+                        self.finish(row_sums, panel, out(row + t));
+                    }
                 }
             }
             match end - tiles_end {
@@ -229,11 +237,20 @@ fn divide(team: &Team, rows: usize, panels: usize) -> (Range<usize>, Range<usize
     }
 }
 
-/// This thread's block among those of the team at `blocks`.
-fn own_block(blocks: *mut u8, rows: usize, quantized: &QuantizedRows, team: &Team) -> Block {
+/// This thread's block of `rows` among those of the team at `blocks`.
+fn own_block(blocks: *mut u8, rows: usize, row_bytes: usize, team: &Team) -> Block {
     // As the host lays them out: whole cache lines.
-    let block_bytes = (rows * quantized.row_bytes()).next_multiple_of(64);
+    let block_bytes = (rows * row_bytes).next_multiple_of(64);
     Block { at: blocks.wrapping_add(team.thread * block_bytes), rows }
+}
+
+/// Bytes of a row in a block: as floats or quantised.
+fn block_row_bytes(format: Format, columns: usize, quantized: &QuantizedRows) -> usize {
+    if format.codes().is_some() {
+        quantized.row_bytes()
+    } else {
+        columns * size_of::<f32>()
+    }
 }
 
 pub unsafe fn matmul<V: Dot>(op: &Matmul, team: &Team) {
@@ -249,16 +266,17 @@ pub unsafe fn matmul<V: Dot>(op: &Matmul, team: &Team) {
     if format.codes().is_some() {
         quantized.fill::<V>(op.input, op.rows, op.columns, team);
     }
-    let block = own_block(op.blocks, op.block_rows, &quantized, team);
-    let source = (&quantized, &block);
+    let row_bytes = block_row_bytes(format, op.columns, &quantized);
+    let block = &own_block(op.blocks, op.block_rows, row_bytes, team);
+    let source = (&quantized, block);
     let (rows, panels) = divide(team, op.rows, product.panels());
     let out = |row: usize| op.out.add(row * op.width);
     let input = |row: usize| op.input.add(row * op.columns);
     let groups = |row: usize| quantized.row(row);
     match format {
-        Format::F32 => product.run_float::<V, float::F32>(rows, panels, &input, &out),
-        Format::Bf16 => product.run_float::<V, float::Bf16>(rows, panels, &input, &out),
-        Format::F16 => product.run_float::<V, float::F16>(rows, panels, &input, &out),
+        Format::F32 => product.run_float::<V, float::F32>(rows, panels, block, &input, &out),
+        Format::Bf16 => product.run_float::<V, float::Bf16>(rows, panels, block, &input, &out),
+        Format::F16 => product.run_float::<V, float::F16>(rows, panels, block, &input, &out),
         Format::Q8 => product.run_quantized::<V, integer::Q8>(rows, panels, source, &groups, &out),
         Format::Q4 => product.run_quantized::<V, integer::Q4>(rows, panels, source, &groups, &out),
     }
@@ -270,8 +288,9 @@ pub unsafe fn expert_matmul<V: Dot>(op: &ExpertMatmul, team: &Team) {
     if format.codes().is_some() {
         quantized.fill::<V>(op.input, op.input_rows, op.columns, team);
     }
-    let block = own_block(op.blocks, op.block_rows, &quantized, team);
-    let source = (&quantized, &block);
+    let row_bytes = block_row_bytes(format, op.columns, &quantized);
+    let block = &own_block(op.blocks, op.block_rows, row_bytes, team);
+    let source = (&quantized, block);
     let source_row = |place: usize| {
         if op.choices == 0 {
             return place;
@@ -295,9 +314,15 @@ pub unsafe fn expert_matmul<V: Dot>(op: &ExpertMatmul, team: &Team) {
         };
         let panels = team.share(product.panels(), 1);
         match format {
-            Format::F32 => product.run_float::<V, float::F32>(start..end, panels, &input, &out),
-            Format::Bf16 => product.run_float::<V, float::Bf16>(start..end, panels, &input, &out),
-            Format::F16 => product.run_float::<V, float::F16>(start..end, panels, &input, &out),
+            Format::F32 => {
+                product.run_float::<V, float::F32>(start..end, panels, block, &input, &out)
+            }
+            Format::Bf16 => {
+                product.run_float::<V, float::Bf16>(start..end, panels, block, &input, &out)
+            }
+            Format::F16 => {
+                product.run_float::<V, float::F16>(start..end, panels, block, &input, &out)
+            }
             Format::Q8 => {
                 product.run_quantized::<V, integer::Q8>(start..end, panels, source, &groups, &out);
             }
@@ -328,7 +353,7 @@ mod tests {
         let rows = input.len() / columns;
         let width = matrix.stored.len() / columns;
         let mut out = vec![f32::NAN; rows * width];
-        let row_bytes = columns.div_ceil(GROUP) * ACTIVATION_BYTES;
+        let row_bytes = (columns.div_ceil(GROUP) * ACTIVATION_BYTES).max(4 * columns);
         let mut scratch = vec![0u64; rows * row_bytes / 8 + 1];
         let block_rows = 16;
         let mut blocks = vec![0u64; threads * (block_rows * row_bytes / 8 + 8)];
