@@ -41,6 +41,7 @@ async function live(cacheFolder: string, options: Options = {}) {
     log: silentLogger,
     metrics,
     cacheFolder,
+    speculation: "off", // drafts are rows too, and their number depends on the machine's speed
     ...options,
   });
   const app = createApp({

@@ -7,6 +7,7 @@ import { Archive } from "@/engine/archive.ts";
 import { DiskStore } from "@/engine/disk_store.ts";
 import { Engine } from "@/engine/engine.ts";
 import type { GenerationRequest } from "@/engine/request.ts";
+import type { SpeculationMode } from "@/engine/speculation.ts";
 import { seededRandom } from "@/random.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
@@ -21,6 +22,7 @@ export async function openArchiveEngine(args: {
   bytesMax?: number;
   identity?: string;
   pages?: number;
+  speculation?: SpeculationMode;
 }) {
   const { folder, bytesMax = 1e7, identity = "fake", pages = 80 } = args;
   const clock = { nowMs: () => performance.now(), epochMs: () => Date.now() };
@@ -37,6 +39,7 @@ export async function openArchiveEngine(args: {
     metrics,
     checksIntegrity: true,
     archive: new Archive(store, identity),
+    speculation: args.speculation ?? "auto",
     bounds: { pageTokens: 4, stepTokens: 32, runningSequences: 4 },
   });
   return { engine, model, metrics, store };

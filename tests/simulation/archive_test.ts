@@ -44,10 +44,12 @@ function pictureRequest() {
 
 Deno.test("a restarted engine computes a known prompt no more, and answers the same", async () => {
   await using folder = new CacheFolder();
-  const first = await openArchiveEngine({ folder: folder.path });
+  // Drafts are rows too, and how many there are depends on the machine's speed.
+  const options = { folder: folder.path, speculation: "off" } as const;
+  const first = await openArchiveEngine(options);
   assert.equal(await askChecked(first.engine, pictureRequest()), 0);
   await first.engine.close();
-  const second = await openArchiveEngine({ folder: folder.path });
+  const second = await openArchiveEngine(options);
   assert.equal(await askChecked(second.engine, pictureRequest()), 40);
   assert.deepEqual(second.model.encoded, [], "its picture lies before what is computed");
   const rows = (metrics: typeof first.metrics) => metrics.value("flotilla_computed_rows_total");
