@@ -40,8 +40,8 @@ export async function profileGroup(options: {
     await rig.generate({ ids: rig.promptIds(1) }, STEPS);
     profile.take();
     await rig.generate({ ids: rig.promptIds(1) }, STEPS);
-    const steps = profile.take().map(({ name, count, ms }) => {
-      return { name, count: count / STEPS, ms: ms / STEPS };
+    const steps = profile.take().map((op) => {
+      return { ...op, count: op.count / STEPS, ms: op.ms / STEPS };
     });
     const of = `${group.shape} ${group.format}`;
     return [
@@ -53,12 +53,15 @@ export async function profileGroup(options: {
   }
 }
 
-/** Lines of a table, the costliest op first. */
+/** Lines of a table, the costliest op first: its count times its median. */
 export function profileLines({ title, ops }: ProfileReport): string[] {
-  const total = ops.reduce((sum, { ms }) => sum + ms, 0);
-  const lines = ops.map(({ name, count, ms }) => {
+  const total = ops.reduce((sum, { count, medianMs }) => sum + count * medianMs, 0);
+  const mean = ops.reduce((sum, { ms }) => sum + ms, 0);
+  const lines = ops.map(({ name, count, medianMs }) => {
+    const ms = count * medianMs;
     const share = `${(100 * ms / total).toFixed(1)} %`.padStart(7);
     return `${ms.toFixed(3).padStart(10)} ms ${share} ${count.toFixed(0).padStart(5)} × ${name}`;
   });
-  return [`Ops of ${title}: ${total.toFixed(2)} ms, JavaScript and barriers apart`, ...lines];
+  const totals = `${total.toFixed(2)} ms by medians, ${mean.toFixed(2)} ms by means`;
+  return [`Ops of ${title}: ${totals}, without JavaScript and barriers`, ...lines];
 }

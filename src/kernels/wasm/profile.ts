@@ -7,12 +7,15 @@ import type { Executor } from "./executor.ts";
 import type { LinearMemory } from "./memory.ts";
 import { RECORD_BYTES, type RecordName, recordTable } from "./records.ts";
 
-/** Total of one op, of one shape where the op has one. */
+/** Times of one op, of one shape where the op has one. */
 export interface OpTime {
   /** e.g. "matmul 2048 to 6144". */
   readonly name: string;
-  count: number;
-  ms: number;
+  readonly count: number;
+  /** All of them together. */
+  readonly ms: number;
+  /** Of one: says more than the mean where something else disturbs. */
+  readonly medianMs: number;
 }
 
 /** Runs that tell what a record costs beside its op. */
@@ -21,25 +24,31 @@ const CALIBRATION_RUNS = 200;
 /** Collects times; read and reset by whoever opened the backend with it. */
 export class OpProfile {
   readonly clock: Clock;
-  readonly #times = new Map<string, OpTime>();
+  readonly #times = new Map<string, number[]>();
 
   constructor(clock: Clock) {
     this.clock = clock;
   }
 
   add(name: string, ms: number): void {
-    const time = this.#times.get(name) ?? { name, count: 0, ms: 0 };
-    time.count += 1;
-    time.ms += ms;
-    this.#times.set(name, time);
+    const times = this.#times.get(name);
+    if (times === undefined) this.#times.set(name, [ms]);
+    else times.push(ms);
   }
 
-  /** Totals since the last call, the largest first. */
+  /** Times since the last call, the op that took most first. */
   take(): OpTime[] {
-    const times = [...this.#times.values()].sort((a, b) => b.ms - a.ms);
+    const times = [...this.#times].map(([name, each]): OpTime => {
+      const ms = each.reduce((sum, time) => sum + time, 0);
+      return { name, count: each.length, ms, medianMs: medianOf(each) };
+    });
     this.#times.clear();
-    return times;
+    return times.sort((a, b) => b.count * b.medianMs - a.count * a.medianMs);
   }
+}
+
+function medianOf(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
 const names = Object.keys(recordTable) as RecordName[];
@@ -87,7 +96,7 @@ export class ProfilingExecutor implements Executor {
       await this.#inner.run({ address, recordCount: 0 });
       times.push(clock.nowMs() - startMs);
     }
-    return times.sort((a, b) => a - b)[CALIBRATION_RUNS / 2]!;
+    return medianOf(times);
   }
 
   #nameOf(address: number): string {
