@@ -51,6 +51,7 @@ export interface PackedPanels {
   readonly bytes: Uint8Array;
 }
 
+/** `f16` holds finite values only: beyond 65504 it saturates. `q8` has one scale per head row. */
 export type KvFormat = "f32" | "f16" | "q8";
 
 /** Keys and values of past tokens, in pages; a slot is page * pageTokens + offset. */

@@ -43,6 +43,20 @@ pub fn f32_to_f16(value: f32) -> u16 {
     sign | ((rounded - 0x3800_0000) >> 13) as u16
 }
 
+/// As `f32_to_f16`, but magnitudes that would become infinite become 65504. Without branches, so
+/// that a loop over a row becomes vector code.
+pub fn f32_to_f16_finite(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let sign = (bits >> 16) as u16 & 0x8000;
+    let magnitude = (bits & 0x7fff_ffff).min(0x477f_e000);
+    // Adding 1/2 rounds to units of 2^-24, the subnormals' step, and leaves them in the low bits.
+    let half = 0.5f32;
+    let subnormal = (f32::from_bits(magnitude) + half).to_bits() - half.to_bits();
+    let rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
+    let normal = rounded.wrapping_sub(0x3800_0000) >> 13;
+    sign | if magnitude < 0x3880_0000 { subnormal } else { normal } as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +68,20 @@ mod tests {
             if !value.is_nan() {
                 assert_eq!(f32_to_f16(value), bits);
             }
+        }
+    }
+
+    #[test]
+    fn finite_halves_are_the_halves_up_to_the_largest() {
+        let mut magnitude = 0;
+        while magnitude <= 0x7fc0_0000 {
+            for value in [f32::from_bits(magnitude), -f32::from_bits(magnitude)] {
+                let plain = f32_to_f16(value);
+                let largest = plain & 0x8000 | 0x7bff;
+                let expected = if plain & 0x7fff >= 0x7c00 { largest } else { plain };
+                assert_eq!(f32_to_f16_finite(value), expected, "{value:e}");
+            }
+            magnitude += 997;
         }
     }
 

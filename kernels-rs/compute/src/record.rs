@@ -135,6 +135,7 @@ records! {
         sequences: usize, sequence_pages: usize,
         cache: *const u8, format: usize, pages: usize, page_tokens: usize, kv_heads: usize,
         head_width: usize, head_bytes: usize, value_offset: usize, scale_offset: usize,
+        scratch: *mut f32, thread_floats: usize,
     }
     11 SegmentAttention {
         rows: usize, segment_rows: usize, heads: usize, head_width: usize, scale: f32,

@@ -37,8 +37,6 @@ pub trait Vector: Copy {
     unsafe fn load_bf16_half(from: *const u16) -> Self;
     /// Four half-precision values.
     unsafe fn load_f16(from: *const u16) -> Self;
-    /// Four int8 values.
-    unsafe fn load_i8(from: *const i8) -> Self;
 
     /// Four i32 values.
     unsafe fn load_int(from: *const i32) -> Self::Int;
@@ -51,6 +49,15 @@ pub trait Vector: Copy {
     unsafe fn store_i8(values: [Self::Int; 4], to: *mut i8);
     /// 2^n for integral n in [-126, 127].
     fn power_of_two(exponent: Self) -> Self;
+
+    /// One lane in all lanes. Cheaper than another load, whose bounds the engine checks.
+    fn lane<const LANE: usize>(self) -> Self;
+    /// Lanes of `yes` where `left < right`, else of `no`.
+    fn pick_less(left: Self, right: Self, yes: Self, no: Self) -> Self;
+    /// Eight finite half-precision values in split order (see `kv.rs`); others come out wrong.
+    unsafe fn load_split_f16(from: *const u16) -> [Self; 2];
+    /// Sixteen int8 values in split order.
+    unsafe fn load_split_i8(from: *const i8) -> [Self; 4];
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -139,9 +146,6 @@ pub mod scalar {
         unsafe fn load_f16(from: *const u16) -> Self {
             Self(from.cast::<[u16; 4]>().read_unaligned().map(f16_to_f32))
         }
-        unsafe fn load_i8(from: *const i8) -> Self {
-            Self(from.cast::<[i8; 4]>().read_unaligned().map(f32::from))
-        }
         unsafe fn load_int(from: *const i32) -> [i32; 4] {
             from.cast::<[i32; 4]>().read_unaligned()
         }
@@ -164,6 +168,21 @@ pub mod scalar {
         }
         fn power_of_two(exponent: Self) -> Self {
             exponent.map(|n| f32::from_bits(((n as i32 + 127) << 23) as u32))
+        }
+        fn lane<const LANE: usize>(self) -> Self {
+            Self([self.0[LANE]; 4])
+        }
+        fn pick_less(left: Self, right: Self, yes: Self, no: Self) -> Self {
+            let pick = |i: usize| if left.0[i] < right.0[i] { yes.0[i] } else { no.0[i] };
+            Self(std::array::from_fn(pick))
+        }
+        unsafe fn load_split_f16(from: *const u16) -> [Self; 2] {
+            let bits = from.cast::<[u16; 8]>().read_unaligned();
+            [0, 1].map(|part| Self(std::array::from_fn(|i| f16_to_f32(bits[2 * i + part]))))
+        }
+        unsafe fn load_split_i8(from: *const i8) -> [Self; 4] {
+            let bytes = from.cast::<[i8; 16]>().read_unaligned();
+            [0, 1, 2, 3].map(|part| Self(std::array::from_fn(|i| f32::from(bytes[4 * i + part]))))
         }
     }
 }
@@ -278,12 +297,6 @@ pub mod wasm {
                     Self(v128_or(scaled, v128_and(special, u32x4_splat(0x7f80_0000))))
                 }
                 #[inline(always)]
-                unsafe fn load_i8(from: *const i8) -> Self {
-                    let bytes = v128_load32_zero(from.cast());
-                    let wide = i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(bytes));
-                    Self(f32x4_convert_i32x4(wide))
-                }
-                #[inline(always)]
                 unsafe fn load_int(from: *const i32) -> v128 {
                     v128_load(from.cast())
                 }
@@ -318,6 +331,29 @@ pub mod wasm {
                 fn power_of_two(exponent: Self) -> Self {
                     let biased = i32x4_add(i32x4_trunc_sat_f32x4(exponent.0), i32x4_splat(127));
                     Self(i32x4_shl(biased, 23))
+                }
+                #[inline(always)]
+                fn lane<const LANE: usize>(self) -> Self {
+                    Self(i32x4_shuffle::<LANE, LANE, LANE, LANE>(self.0, self.0))
+                }
+                #[inline(always)]
+                fn pick_less(left: Self, right: Self, yes: Self, no: Self) -> Self {
+                    Self(v128_bitselect(yes.0, no.0, f32x4_lt(left.0, right.0)))
+                }
+                /// Sign, exponent and mantissa at their places give value * 2^-112.
+                #[inline(always)]
+                unsafe fn load_split_f16(from: *const u16) -> [Self; 2] {
+                    let bits = v128_load(from.cast());
+                    let kept = u32x4_splat(0x8fff_e000);
+                    let factor = f32x4_splat(5.192_296_9e33);
+                    [i32x4_shl(bits, 16), bits]
+                        .map(|high| Self(f32x4_mul(v128_and(i32x4_shr(high, 3), kept), factor)))
+                }
+                #[inline(always)]
+                unsafe fn load_split_i8(from: *const i8) -> [Self; 4] {
+                    let bytes = v128_load(from.cast());
+                    [i32x4_shl(bytes, 24), i32x4_shl(bytes, 16), i32x4_shl(bytes, 8), bytes]
+                        .map(|high| Self(f32x4_convert_i32x4(i32x4_shr(high, 24))))
                 }
             }
         };

@@ -5,6 +5,9 @@ import type { KvCache, KvFormat } from "../backend.ts";
 import { quantizeActivationGroup } from "./quantize.ts";
 import { KvStorage, kvStorage } from "./storage.ts";
 
+/** Largest finite half-precision number. */
+const HALF_MAX = 65504;
+
 /** A zero cache. */
 export function createKvCache(shape: Omit<KvCache, "storage">): KvCache {
   const headRows = shape.layers * shape.pages * shape.pageTokens * shape.kvHeads;
@@ -98,6 +101,12 @@ export function writeKv(
 function storeHeadRow(format: KvFormat, source: Float32Array, codes: Float32Array): number {
   if (format === "q8") return quantizeActivationGroup(source, codes);
   if (format === "f32") codes.set(source);
-  else for (let d = 0; d < source.length; d++) codes[d] = f16ToF32(f32ToF16(source[d]!));
+  else for (let d = 0; d < source.length; d++) codes[d] = finiteHalf(source[d]!);
   return 1;
+}
+
+/** Rounded to half precision; what would become infinite, or is NaN, becomes the largest half. */
+function finiteHalf(value: number): number {
+  const half = f16ToF32(f32ToF16(value));
+  return Number.isFinite(half) ? half : value < 0 ? -HALF_MAX : HALF_MAX;
 }

@@ -44,8 +44,8 @@ export interface WasmBackendOptions extends VariantOptions {
 const INITIAL_PAGES = 64;
 /** Wide memories may grow beyond the estimated need by this factor. */
 const NEED_MARGIN = 1.5;
-/** Part of the numeric class: raised when kernels change their arithmetic. */
-const ARITHMETIC_VERSION = 2;
+/** Part of the numeric class: raised when kernels change their arithmetic or the KV layout. */
+const ARITHMETIC_VERSION = 3;
 
 const variantNames = {
   "relaxed-threads": "relaxed-simd+threads",

@@ -48,12 +48,13 @@ export function kvBytes(
   shape: KvShape,
 ): { valueOffset: number; scaleOffset: number; headBytes: number; layerBytes: number } {
   const elementBytes = { f32: 4, f16: 2, q8: 1 }[shape.format];
-  const tokens = roundUp(shape.pageTokens, 4);
-  const width = roundUp(shape.headWidth, 4);
-  const valueOffset = roundUp(shape.headWidth * tokens * elementBytes, 16);
-  const scaleOffset = valueOffset + roundUp(shape.pageTokens * width * elementBytes, 16);
+  // Sixteen neighbours are read together.
+  const tokens = roundUp(shape.pageTokens, 16);
+  const width = roundUp(shape.headWidth, 16);
+  const valueOffset = shape.headWidth * tokens * elementBytes;
+  const scaleOffset = valueOffset + shape.pageTokens * width * elementBytes;
   const scaleBytes = shape.format === "q8" ? 2 * tokens * 4 : 0;
-  const headBytes = roundUp(scaleOffset + scaleBytes, 16);
+  const headBytes = scaleOffset + scaleBytes;
   return {
     valueOffset,
     scaleOffset,
@@ -75,4 +76,26 @@ export function kvPageParts(
     (_, layer) => layer * layerBytes + page * partBytes,
   );
   return { offsets, partBytes };
+}
+
+/** Tokens of one chunk of keys, and lines (heads of rows) that pass over it together. */
+const CHUNK_TOKENS = 128;
+const LINES_MAX = 128;
+
+/** Float32 values of a chunk in panels, see `attention/tile.rs`. */
+export function panelFloats(headWidth: number): number {
+  const valueFloats = roundUp(headWidth, 4) * (CHUNK_TOKENS + 4);
+  return CHUNK_TOKENS * headWidth + valueFloats + 2 * CHUNK_TOKENS;
+}
+
+/** Working memory of one thread that holds `chunks` chunks and the most lines. */
+export function attentionFloats(options: { headWidth: number; chunks: number }): number {
+  const { headWidth, chunks } = options;
+  const lineFloats = headWidth + roundUp(headWidth, 4) + 2;
+  return chunks * panelFloats(headWidth) + LINES_MAX * lineFloats;
+}
+
+/** Chunks of a segment of this many rows. */
+export function segmentChunks(segmentRows: number): number {
+  return Math.ceil(segmentRows / CHUNK_TOKENS);
 }

@@ -8,7 +8,14 @@ import { rowsOf, type Tensor, widthOf } from "@/tensor/tensor.ts";
 import type { KvCache, Matrix } from "../backend.ts";
 import { expertBytes, GROUP_COLUMNS, isQuantised, panelBytes } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
-import { kvBytes, kvFormatNumber, matrixFormatNumber, storageOf } from "./layout.ts";
+import {
+  attentionFloats,
+  kvBytes,
+  kvFormatNumber,
+  matrixFormatNumber,
+  segmentChunks,
+  storageOf,
+} from "./layout.ts";
 import type { Machine } from "./machine.ts";
 import { expectShape, expectSize, sizeOf } from "./shape.ts";
 
@@ -266,6 +273,7 @@ function attentionOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
       expectShape("out", out, [rows, heads * cache.headWidth]);
       expectSize("rowSequence", rowSequence, rows);
       expectSize("rowLength", rowLength, rows);
+      const threadFloats = attentionFloats({ headWidth: cache.headWidth, chunks: 1 });
       machine.record("attention", {
         rows,
         query: machine.address(query),
@@ -278,6 +286,8 @@ function attentionOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
         sequences: rowsOf(pageTable),
         sequencePages: widthOf(pageTable),
         ...cacheSlots(machine, cache, layer),
+        scratch: machine.scratch(machine.executor.threads * threadFloats * 4),
+        threadFloats,
       });
     },
   };
@@ -295,10 +305,7 @@ function segmentOps(machine: Machine): Pick<Ops, "segmentAttention"> {
       }
       const headWidth = width / heads;
       assert(headWidth <= limits.headWidthMax, `head width ${headWidth}`);
-      // Packed keys in blocks of 16 tokens, and values with rows rounded up to vectors.
-      const keyFloats = Math.ceil(segmentRows / 16) * 16 * headWidth;
-      const valueFloats = segmentRows * Math.ceil(headWidth / 4) * 4;
-      const threadFloats = Math.ceil((keyFloats + valueFloats) / 16) * 16;
+      const threadFloats = attentionFloats({ headWidth, chunks: segmentChunks(segmentRows) });
       machine.record("segmentAttention", {
         rows,
         segmentRows,

@@ -110,6 +110,8 @@ export const recordTable = {
     "sequences:i",
     "sequencePages:i",
     ...kvSlots,
+    "scratch:p",
+    "threadFloats:i",
   ],
   segmentAttention: [
     "rows:i",

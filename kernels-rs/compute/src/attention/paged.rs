@@ -1,10 +1,16 @@
 //! Causal attention over the paged KV cache.
 
-use super::{attend, Block, Line, Shape, LINES};
-use crate::kv::{round_up_4, Element, F16Element, F32Element, I8Element};
+use super::lines::{attend, Block};
+use super::tile::{Panels, Tiles, LINES_MAX};
+use super::{Line, Shape};
+use crate::kv::{padded, Element, F16Element, F32Element, I8Element, TOGETHER};
 use crate::record::Attention;
 use crate::simd::Vector;
 use crate::team::{Fault, Team};
+use std::ops::Range;
+
+/// Up to so many lines read pages in place; more share a copy in float32.
+const LINES_IN_PLACE: usize = 2;
 
 pub unsafe fn attention<V: Vector>(op: &Attention, team: &Team) {
     match op.format {
@@ -14,41 +20,46 @@ pub unsafe fn attention<V: Vector>(op: &Attention, team: &Team) {
     }
 }
 
-/// A unit of work is one kv head for a few neighbouring rows; threads take units in turn, since
-/// later rows are longer.
+/// A unit of work is one kv head for neighbouring rows of one sequence, which share its keys and
+/// values; threads take units in turn, since later rows are longer.
 unsafe fn attention_as<V: Vector, E: Element>(op: &Attention, team: &Team) {
     let group = op.heads / op.kv_heads;
-    let rows_together = (LINES / group).max(1);
-    let units = op.rows.div_ceil(rows_together) * op.kv_heads;
-    for unit in (team.thread..units).step_by(team.threads) {
-        let kv_head = unit % op.kv_heads;
-        let first = unit / op.kv_heads * rows_together;
-        let end = (first + rows_together).min(op.rows);
-        let mut row = first;
-        while row < end {
-            // Rows of one sequence share their keys.
-            let sequence = *op.row_sequence.add(row);
-            let mut next = row + 1;
-            while next < end && *op.row_sequence.add(next) == sequence {
-                next += 1;
-            }
-            attend_rows::<V, E>(op, team, row..next, kv_head);
-            row = next;
+    let rows_together = (LINES_MAX / group).max(1);
+    let floats = Panels::floats(op.head_width) + Tiles::floats(op.head_width, LINES_MAX);
+    assert!(op.thread_floats >= floats);
+    let mut unit = 0;
+    let mut row = 0;
+    while row < op.rows {
+        let sequence = *op.row_sequence.add(row);
+        let mut next = row + 1;
+        while next < op.rows
+            && next - row < rows_together
+            && *op.row_sequence.add(next) == sequence
+        {
+            next += 1;
         }
+        for kv_head in 0..op.kv_heads {
+            if unit % team.threads == team.thread {
+                attend_rows::<V, E>(op, team, row..next, kv_head);
+            }
+            unit += 1;
+        }
+        row = next;
     }
 }
 
+/// Rows of one sequence for the query heads of one kv head.
 unsafe fn attend_rows<V: Vector, E: Element>(
     op: &Attention,
     team: &Team,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     kv_head: usize,
 ) {
     let group = op.heads / op.kv_heads;
     let sequence = *op.row_sequence.add(rows.start);
     let sequence = team.check(sequence, op.sequences, Fault::RowIndex);
     let pages = op.page_table.add(sequence * op.sequence_pages);
-    let token_stride = round_up_4(op.page_tokens);
+    let token_stride = padded(op.page_tokens);
     let block = |index: usize| {
         let page = team.check(*pages.add(index), op.pages, Fault::Page);
         let keys = op.cache.add((page * op.kv_heads + kv_head) * op.head_bytes);
@@ -68,17 +79,107 @@ unsafe fn attend_rows<V: Vector, E: Element>(
         let length = team.check(*op.row_length.add(row), bound, Fault::Page);
         Line { query: op.query.add(place), out: op.out.add(place), length }
     };
-    let count = rows.len() * group;
-    for first in (0..count).step_by(LINES) {
-        let lines: [Line; LINES] = std::array::from_fn(|i| line((first + i).min(count - 1)));
-        attend::<V, E>(&shape, &lines[..LINES.min(count - first)], &block);
+    match rows.len() * group {
+        1 => attend::<V, E, 1>(&shape, [line(0)], &block),
+        LINES_IN_PLACE => attend::<V, E, 2>(&shape, [line(0), line(1)], &block),
+        count => {
+            let memory = op.scratch.add(team.thread * op.thread_floats);
+            let panel_floats = Panels::floats(op.head_width);
+            // More query heads per kv head than LINES_MAX come in parts.
+            for first in (0..count).step_by(LINES_MAX) {
+                let mut lines = [line(first); LINES_MAX];
+                let lines = &mut lines[..LINES_MAX.min(count - first)];
+                for (i, to) in lines.iter_mut().enumerate() {
+                    *to = line(first + i);
+                }
+                let panels = Panels::new(memory, op.head_width, E::SCALED);
+                attend_tiles::<V, E>(&shape, lines, panels, memory.add(panel_floats), &block);
+            }
+        }
+    }
+}
+
+unsafe fn attend_tiles<V: Vector, E: Element>(
+    shape: &Shape,
+    lines: &[Line],
+    panels: Panels,
+    memory: *mut f32,
+    block: &impl Fn(usize) -> Block,
+) {
+    let tiles = Tiles::start(memory, shape, lines);
+    let longest = lines.iter().map(|line| line.length).max().unwrap_or(0);
+    let mut start = 0;
+    while start < longest {
+        let chunk = shape.chunk(start, longest);
+        shape.for_blocks(&chunk, |index, tokens| {
+            unpack::<V, E>(shape, &panels, block(index), tokens, start);
+        });
+        tiles.add_chunk::<V>(&panels, &chunk);
+        start = chunk.end;
+    }
+    tiles.finish();
+}
+
+/// Copies one block's `tokens` into the panels of the chunk at `start`.
+unsafe fn unpack<V: Vector, E: Element>(
+    shape: &Shape,
+    panels: &Panels,
+    block: Block,
+    tokens: Range<usize>,
+    start: usize,
+) {
+    let width = shape.head_width;
+    let first = tokens.start % shape.block_tokens;
+    let to = tokens.start - start;
+    for from in (0..tokens.len()).step_by(TOGETHER) {
+        let count = TOGETHER.min(tokens.len() - from);
+        for d in 0..width {
+            let at = d * padded(shape.block_tokens) + first + from;
+            let keys = E::load::<V>(block.keys, at);
+            store_keys(panels, keys, to + from, count, d);
+        }
+    }
+    for i in 0..tokens.len() {
+        for d in (0..width).step_by(TOGETHER) {
+            let values = E::load::<V>(block.values, (first + i) * padded(width) + d);
+            for n in 0..(width - d).div_ceil(4).min(4) {
+                values[n].store(panels.values(to + i, d + 4 * n));
+            }
+        }
+    }
+    if E::SCALED {
+        let scales = panels.scales();
+        std::ptr::copy(block.key_scales.add(first), scales.add(to), tokens.len());
+        let scales = scales.add(super::CHUNK + to);
+        std::ptr::copy(block.value_scales.add(first), scales, tokens.len());
+    }
+}
+
+/// Stores `count` of sixteen tokens' keys at dimension `d`, from token `to` of the chunk.
+#[inline(always)]
+unsafe fn store_keys<V: Vector>(
+    panels: &Panels,
+    keys: [V; 4],
+    to: usize,
+    count: usize,
+    d: usize,
+) {
+    if to.is_multiple_of(4) && count == TOGETHER {
+        for n in 0..4 {
+            keys[n].store(panels.keys(to + 4 * n, d));
+        }
+        return;
+    }
+    for i in 0..count {
+        let token = to + i;
+        *panels.keys(token - token % 4, d).add(token % 4) = keys[i / 4].lanes()[i % 4];
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::write_kv;
+    use crate::kv::{padded, write_kv};
     use crate::record::WriteKv;
     use crate::simd::scalar::Scalar;
     use crate::team::tests::with_team;
@@ -101,11 +202,9 @@ mod tests {
     impl Cache {
         fn new(format: usize, page_tokens: usize, width: usize, pages: usize) -> Self {
             let size = [4, 2, 1][format];
-            let tokens = round_up_4(page_tokens);
-            let value_offset = (width * tokens * size).next_multiple_of(16);
-            let values = page_tokens * round_up_4(width) * size;
-            let scale_offset = value_offset + values.next_multiple_of(16);
-            let head_bytes = (scale_offset + 8 * tokens).next_multiple_of(16);
+            let value_offset = width * padded(page_tokens) * size;
+            let scale_offset = value_offset + page_tokens * padded(width) * size;
+            let head_bytes = scale_offset + 8 * padded(page_tokens);
             let bytes = vec![0; pages * KV_HEADS * head_bytes / 8];
             Self {
                 bytes,
@@ -152,6 +251,9 @@ mod tests {
             let mut out = vec![f32::NAN; query.len()];
             let out_at = out.as_mut_ptr() as usize;
             let row_sequence = vec![0; lengths.len()];
+            let thread_floats = Panels::floats(self.width) + Tiles::floats(self.width, LINES_MAX);
+            let mut scratch = vec![f32::NAN; threads * thread_floats];
+            let scratch_at = scratch.as_mut_ptr() as usize;
             with_team(threads, |team| unsafe {
                 let op = Attention {
                     rows: lengths.len(),
@@ -173,6 +275,8 @@ mod tests {
                     head_bytes: self.head_bytes,
                     value_offset: self.value_offset,
                     scale_offset: self.scale_offset,
+                    scratch: scratch_at as *mut f32,
+                    thread_floats,
                 };
                 attention::<Scalar>(&op, team);
             });

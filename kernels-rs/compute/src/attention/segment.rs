@@ -1,15 +1,10 @@
 //! Bidirectional attention inside segments of rows (the vision tower: a segment is one tile).
 
-use super::{attend, Block, Line, Shape, LINES};
-use crate::kv::{round_up_4, F32Element};
+use super::tile::{Panels, Tiles, LINES_MAX};
+use super::{Line, Shape, CHUNK};
 use crate::record::SegmentAttention;
 use crate::simd::Vector;
 use crate::team::Team;
-
-/// Tokens of one block of the packed keys.
-const BLOCK_TOKENS: usize = 16;
-/// Rows of one unit of work.
-const UNIT_ROWS: usize = 64;
 
 /// A unit is one head of a segment for some of its rows. Units of one head are neighbours, and a
 /// thread packs a head's keys and values once for those that it takes.
@@ -17,9 +12,13 @@ pub unsafe fn segment_attention<V: Vector>(op: &SegmentAttention, team: &Team) {
     if op.rows == 0 {
         return;
     }
-    let row_units = op.segment_rows.div_ceil(UNIT_ROWS);
+    let row_units = op.segment_rows.div_ceil(LINES_MAX);
     let units = op.rows / op.segment_rows * op.heads * row_units;
     let scratch = op.scratch.add(team.thread * op.thread_floats);
+    let chunks = op.segment_rows.div_ceil(CHUNK);
+    let panel_floats = chunks * Panels::floats(op.head_width);
+    assert!(op.thread_floats >= panel_floats + Tiles::floats(op.head_width, LINES_MAX));
+    let tiles = scratch.add(panel_floats);
     let mut packed = usize::MAX;
     for unit in team.share(units, 1) {
         let (head_unit, part) = (unit / row_units, unit % row_units);
@@ -28,59 +27,54 @@ pub unsafe fn segment_attention<V: Vector>(op: &SegmentAttention, team: &Team) {
             pack_head(op, segment, head, scratch);
             packed = head_unit;
         }
-        let first = part * UNIT_ROWS;
-        attend_part::<V>(
-            op,
-            segment,
-            head,
-            first..(first + UNIT_ROWS).min(op.segment_rows),
-            scratch,
-        );
+        let first = part * LINES_MAX;
+        let rows = first..(first + LINES_MAX).min(op.segment_rows);
+        let line = |row: usize| {
+            let row = segment * op.segment_rows + row;
+            let place = (row * op.heads + head) * op.head_width;
+            Line { query: op.query.add(place), out: op.out.add(place), length: op.segment_rows }
+        };
+        let mut lines = [line(first); LINES_MAX];
+        for (to, row) in lines.iter_mut().zip(rows.clone()) {
+            *to = line(row);
+        }
+        attend_part::<V>(op, &lines[..rows.len()], scratch, tiles);
     }
 }
 
-fn blocks(op: &SegmentAttention) -> usize {
-    op.segment_rows.div_ceil(BLOCK_TOKENS)
+fn shape(op: &SegmentAttention) -> Shape {
+    Shape { head_width: op.head_width, block_tokens: CHUNK, scale: op.scale }
 }
 
-/// Keys as [block][head width][16 tokens], then values as [token][head width rounded up to 4].
+/// The panels of one chunk of the packed head.
+unsafe fn panels(op: &SegmentAttention, scratch: *mut f32, chunk: usize) -> Panels {
+    Panels::new(scratch.add(chunk * Panels::floats(op.head_width)), op.head_width, false)
+}
+
 unsafe fn pack_head(op: &SegmentAttention, segment: usize, head: usize, scratch: *mut f32) {
-    let row_width = op.heads * op.head_width;
-    let values = scratch.add(blocks(op) * BLOCK_TOKENS * op.head_width);
-    let value_stride = round_up_4(op.head_width);
-    for token in 0..op.segment_rows {
-        let place = (segment * op.segment_rows + token) * row_width + head * op.head_width;
-        let block = scratch.add(token / BLOCK_TOKENS * BLOCK_TOKENS * op.head_width);
+    for row in 0..op.segment_rows {
+        let place = ((segment * op.segment_rows + row) * op.heads + head) * op.head_width;
+        let (key, value) = (op.key.add(place), op.value.add(place));
+        let panels = panels(op, scratch, row / CHUNK);
+        let token = row % CHUNK;
         for d in 0..op.head_width {
-            *block.add(d * BLOCK_TOKENS + token % BLOCK_TOKENS) = *op.key.add(place + d);
-            *values.add(token * value_stride + d) = *op.value.add(place + d);
+            *panels.keys(token - token % 4, d).add(token % 4) = *key.add(d);
+            *panels.values(token, d - d % 4).add(d % 4) = *value.add(d);
         }
     }
 }
 
 unsafe fn attend_part<V: Vector>(
     op: &SegmentAttention,
-    segment: usize,
-    head: usize,
-    rows: std::ops::Range<usize>,
-    scratch: *const f32,
+    lines: &[Line],
+    scratch: *mut f32,
+    memory: *mut f32,
 ) {
-    let values = scratch.add(blocks(op) * BLOCK_TOKENS * op.head_width);
-    let value_stride = round_up_4(op.head_width);
-    let block = |index: usize| Block {
-        keys: scratch.add(index * BLOCK_TOKENS * op.head_width).cast(),
-        values: values.add(index * BLOCK_TOKENS * value_stride).cast(),
-        key_scales: std::ptr::null(),
-        value_scales: std::ptr::null(),
-    };
-    let shape = Shape { head_width: op.head_width, block_tokens: BLOCK_TOKENS, scale: op.scale };
-    for first in rows.clone().step_by(LINES) {
-        let count = LINES.min(rows.end - first);
-        let lines: [Line; LINES] = std::array::from_fn(|i| {
-            let row = segment * op.segment_rows + first + i.min(count - 1);
-            let place = (row * op.heads + head) * op.head_width;
-            Line { query: op.query.add(place), out: op.out.add(place), length: op.segment_rows }
-        });
-        attend::<V, F32Element>(&shape, &lines[..count], &block);
+    let shape = shape(op);
+    let tiles = Tiles::start(memory, &shape, lines);
+    for start in (0..op.segment_rows).step_by(CHUNK) {
+        let panels = panels(op, scratch, start / CHUNK);
+        tiles.add_chunk::<V>(&panels, &shape.chunk(start, op.segment_rows));
     }
+    tiles.finish();
 }
