@@ -7,7 +7,7 @@ use crate::simd::Vector;
 /// Cephes `expf`: range reduction by ln 2 in two parts, then a polynomial of degree 7.
 #[inline(always)]
 pub fn exp<V: Vector>(x: V) -> V {
-    let x = x.max(V::splat(-87.336_54)).min(V::splat(88.376_26));
+    let x = x.at_least(V::splat(-87.336_54)).at_most(V::splat(88.376_26));
     let n = x.mul(V::splat(std::f32::consts::LOG2_E)).nearest();
     let r = n.madd(V::splat(-0.693_359_4), x);
     let r = n.madd(V::splat(2.121_944_4e-4), r);
@@ -59,7 +59,7 @@ fn erfc<V: Vector>(z: V) -> V {
 pub fn gelu<V: Vector>(x: V) -> V {
     let size = x.abs();
     let tail = erfc(size.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2)));
-    x.max(V::splat(0.0)).sub(size.mul(V::splat(0.5)).mul(tail))
+    x.at_least(V::splat(0.0)).sub(size.mul(V::splat(0.5)).mul(tail))
 }
 
 /// Sum of the lanes in a fixed order.

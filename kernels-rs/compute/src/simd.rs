@@ -52,6 +52,11 @@ pub trait Vector: Copy {
 
     /// One lane in all lanes. Cheaper than another load, whose bounds the engine checks.
     fn lane<const LANE: usize>(self) -> Self;
+    /// `least` where `self` is below it, else `self`, also when that is NaN. Unlike `max` one
+    /// instruction.
+    fn at_least(self, least: Self) -> Self;
+    /// `most` where `self` is above it, else `self`, also when that is NaN.
+    fn at_most(self, most: Self) -> Self;
     /// Lanes of `yes` where `left < right`, else of `no`.
     fn pick_less(left: Self, right: Self, yes: Self, no: Self) -> Self;
     /// Eight finite half-precision values in split order (see `kv.rs`); others come out wrong.
@@ -171,6 +176,12 @@ pub mod scalar {
         }
         fn lane<const LANE: usize>(self) -> Self {
             Self([self.0[LANE]; 4])
+        }
+        fn at_least(self, least: Self) -> Self {
+            self.zip(least, |a, b| if a < b { b } else { a })
+        }
+        fn at_most(self, most: Self) -> Self {
+            self.zip(most, |a, b| if b < a { b } else { a })
         }
         fn pick_less(left: Self, right: Self, yes: Self, no: Self) -> Self {
             let pick = |i: usize| if left.0[i] < right.0[i] { yes.0[i] } else { no.0[i] };
@@ -329,12 +340,21 @@ pub mod wasm {
                 }
                 #[inline(always)]
                 fn power_of_two(exponent: Self) -> Self {
-                    let biased = i32x4_add(i32x4_trunc_sat_f32x4(exponent.0), i32x4_splat(127));
-                    Self(i32x4_shl(biased, 23))
+                    // 1.5 * 2^23 + n has n in its low bits; converting saturates, at more steps.
+                    let bits = f32x4_add(exponent.0, f32x4_splat(12_582_912.0));
+                    Self(i32x4_add(i32x4_shl(bits, 23), i32x4_splat(127 << 23)))
                 }
                 #[inline(always)]
                 fn lane<const LANE: usize>(self) -> Self {
                     Self(i32x4_shuffle::<LANE, LANE, LANE, LANE>(self.0, self.0))
+                }
+                #[inline(always)]
+                fn at_least(self, least: Self) -> Self {
+                    Self(f32x4_pmax(self.0, least.0))
+                }
+                #[inline(always)]
+                fn at_most(self, most: Self) -> Self {
+                    Self(f32x4_pmin(self.0, most.0))
                 }
                 #[inline(always)]
                 fn pick_less(left: Self, right: Self, yes: Self, no: Self) -> Self {

@@ -107,7 +107,7 @@ unsafe fn soften<V: Vector>(state: &mut State, count: usize, head_width: usize) 
     let weights = state.weights.as_mut_ptr();
     let mut largest = V::splat(state.largest);
     for i in (0..whole).step_by(4) {
-        largest = largest.max(V::load(weights.add(i)));
+        largest = largest.at_least(V::load(weights.add(i)));
     }
     let largest = lane_max(largest);
     for i in (0..whole).step_by(4) {

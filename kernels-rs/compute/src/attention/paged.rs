@@ -32,9 +32,7 @@ unsafe fn attention_as<V: Vector, E: Element>(op: &Attention, team: &Team) {
     while row < op.rows {
         let sequence = *op.row_sequence.add(row);
         let mut next = row + 1;
-        while next < op.rows
-            && next - row < rows_together
-            && *op.row_sequence.add(next) == sequence
+        while next < op.rows && next - row < rows_together && *op.row_sequence.add(next) == sequence
         {
             next += 1;
         }
@@ -157,13 +155,7 @@ unsafe fn unpack<V: Vector, E: Element>(
 
 /// Stores `count` of sixteen tokens' keys at dimension `d`, from token `to` of the chunk.
 #[inline(always)]
-unsafe fn store_keys<V: Vector>(
-    panels: &Panels,
-    keys: [V; 4],
-    to: usize,
-    count: usize,
-    d: usize,
-) {
+unsafe fn store_keys<V: Vector>(panels: &Panels, keys: [V; 4], to: usize, count: usize, d: usize) {
     if to.is_multiple_of(4) && count == TOGETHER {
         for n in 0..4 {
             keys[n].store(panels.keys(to + 4 * n, d));

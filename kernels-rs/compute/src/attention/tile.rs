@@ -193,7 +193,7 @@ unsafe fn soften<V: Vector>(
         if token >= mask.together {
             scores = pick(token, &mask.limits, scores, [lowest; 2]);
         }
-        largest = [largest[0].max(scores[0]), largest[1].max(scores[1])];
+        largest = [largest[0].at_least(scores[0]), largest[1].at_least(scores[1])];
         store_pair(scores, at);
     }
     let mut totals = [[V::splat(0.0); 2]; 4];
