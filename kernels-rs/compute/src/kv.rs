@@ -1,6 +1,6 @@
 //! The paged KV cache. One layer is a list of pages, a page a list of kv heads; a head holds
 //! - keys, transposed: [head_width][page_tokens rounded up to 16], so that lanes run over tokens;
-//! - at `value_offset`, values: [page_tokens][head_width rounded up to 16];
+//! - at `value_offset`, values: [head_width / 16][page_tokens][16], so that sums over tokens stream;
 //! - at `scale_offset` (int8 only), float32 scales of the keys, then of the values, one per token
 //!   (page_tokens rounded up to 16 each).
 //!
@@ -21,6 +21,12 @@ pub const HEAD_WIDTH_MAX: usize = 256;
 
 pub fn padded(count: usize) -> usize {
     count.next_multiple_of(TOGETHER)
+}
+
+/// Where the sixteen values of a token begin that hold dimension `d`.
+#[inline(always)]
+pub fn value_place(page_tokens: usize, token: usize, d: usize) -> usize {
+    (d / TOGETHER * page_tokens + token) * TOGETHER
 }
 
 /// How one element is stored.
@@ -122,9 +128,10 @@ unsafe fn write_as<E: Element>(op: &WriteKv, team: &Team) {
         }
         let scale = scales.add(token_stride + token);
         convert_row::<E>(op.value.add(from), &mut stored[..width], scale);
-        let values = to.add(op.value_offset).cast::<E::Stored>().add(token * padded(width));
+        let values = to.add(op.value_offset).cast::<E::Stored>();
         for (d, &value) in stored[..width].iter().enumerate() {
-            values.add(E::place(d)).write(value);
+            let at = value_place(op.page_tokens, token, d);
+            values.add(at + E::place(d % TOGETHER)).write(value);
         }
     }
 }

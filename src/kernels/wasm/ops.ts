@@ -19,6 +19,8 @@ import {
 import type { Machine } from "./machine.ts";
 import { expectShape, expectSize, sizeOf } from "./shape.ts";
 
+/** Tokens of a block whose sum one thread makes, see `sample.rs`. */
+const SAMPLE_BLOCK_TOKENS = 4096;
 /** Columns of `params` in `sample`. */
 const PARAM_COLUMNS = 8;
 
@@ -420,8 +422,9 @@ function samplingOps(machine: Machine): Pick<Ops, "sample"> {
       expectSize("logprob", logprob, rows);
       expectShape("candidateId", args.candidateId, [rows, candidates]);
       expectShape("candidateLogprob", args.candidateLogprob, [rows, candidates]);
-      // A float64 and two 32-bit values per token.
+      // A float64 and two 32-bit values per token, and a sum and a maximum per block of each row.
       const threadBytes = Math.ceil(vocabulary * 16 / 64) * 64;
+      const blockBytes = rows * Math.ceil(vocabulary / SAMPLE_BLOCK_TOKENS) * 16;
       machine.record("sample", {
         rows,
         vocabulary,
@@ -438,7 +441,7 @@ function samplingOps(machine: Machine): Pick<Ops, "sample"> {
         logprob: machine.address(logprob),
         candidateId: machine.address(args.candidateId, "i32"),
         candidateLogprob: machine.address(args.candidateLogprob),
-        scratch: machine.scratch(machine.executor.threads * threadBytes),
+        scratch: machine.scratch(machine.executor.threads * threadBytes + blockBytes),
         threadBytes,
       });
     },

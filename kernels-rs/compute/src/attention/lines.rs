@@ -2,7 +2,7 @@
 //! is used by the heads of one row only. Lanes run over tokens, then over the head.
 
 use super::{count_in, Line, Shape, CHUNK};
-use crate::kv::{padded, Element, HEAD_WIDTH_MAX, TOGETHER};
+use crate::kv::{padded, value_place, Element, HEAD_WIDTH_MAX, TOGETHER};
 use crate::math::{exp, lane_max, lane_sum};
 use crate::simd::Vector;
 use std::ops::Range;
@@ -173,14 +173,14 @@ unsafe fn mix<V: Vector, E: Element, const T: usize>(
     if tokens.is_empty() {
         return;
     }
-    let stride = padded(shape.head_width);
     let first = tokens.start % shape.block_tokens;
     for d in (0..shape.head_width).step_by(TOGETHER) {
         let mut sums: [[V; 4]; T] = std::array::from_fn(|t| {
             std::array::from_fn(|n| V::load(states[t].sums.as_ptr().add(d + 4 * n)))
         });
         for i in 0..tokens.len() {
-            let values = E::load::<V>(block.values, (first + i) * stride + d);
+            let place = value_place(shape.block_tokens, first + i, d);
+            let values = E::load::<V>(block.values, place);
             for t in 0..T {
                 let place = tokens.start - start + i;
                 let weight = V::load_splat(states[t].weights.as_ptr().add(place));

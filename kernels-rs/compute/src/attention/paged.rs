@@ -3,7 +3,7 @@
 use super::lines::{attend, Block};
 use super::tile::{Panels, Tiles, LINES_MAX};
 use super::{Line, Shape};
-use crate::kv::{padded, Element, F16Element, F32Element, I8Element, TOGETHER};
+use crate::kv::{padded, value_place, Element, F16Element, F32Element, I8Element, TOGETHER};
 use crate::record::Attention;
 use crate::simd::Vector;
 use crate::team::{Fault, Team};
@@ -139,7 +139,8 @@ unsafe fn unpack<V: Vector, E: Element>(
     }
     for i in 0..tokens.len() {
         for d in (0..width).step_by(TOGETHER) {
-            let values = E::load::<V>(block.values, (first + i) * padded(width) + d);
+            let place = value_place(shape.block_tokens, first + i, d);
+            let values = E::load::<V>(block.values, place);
             for n in 0..(width - d).div_ceil(4).min(4) {
                 values[n].store(panels.values(to + i, d + 4 * n));
             }
