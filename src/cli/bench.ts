@@ -60,7 +60,13 @@ async function writeResults(path: string): Promise<number> {
   }
   const folder = join(rootFolder, "benchmarks");
   await writeWhole(join(folder, "results.svg"), chartSvg(report));
-  await writeWhole(join(folder, "RESULTS.md"), resultsPage(report, "results.svg"));
+  const page = join(folder, "RESULTS.md");
+  await writeWhole(page, resultsPage(report, "results.svg"));
+  // The page lies in the repository, whose Markdown is formatted.
+  const format = new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", page] });
+  if (!(await format.output()).success) {
+    throw new OperatingError("internal", `Cannot format ${page}: deno fmt refuses it`);
+  }
   printLine(`Wrote RESULTS.md and results.svg in ${folder}`);
   return 0;
 }
