@@ -5,7 +5,7 @@
 import type { Report, Row } from "./report.ts";
 import { shortNumber } from "./table.ts";
 
-const WIDTH = 860;
+const WIDTH = 940;
 const LABEL_WIDTH = 260;
 const BAR_WIDTH = 380;
 const LINE = 24;
@@ -61,7 +61,7 @@ function text(
   return `<text x="${at.x}" y="${at.y}" class="${at.class}"${anchor}>${escape(content)}</text>`;
 }
 
-/** Text of one line that fits the picture whatever the bar's length. */
+/** The name, the bar, and the values in a column of their own. */
 function drawBar(bar: Bar, y: number, scale: number): string[] {
   const length = Math.max(2, Math.min(1, bar.length / scale) * BAR_WIDTH);
   const base = y + BAR_HEIGHT - 3;
@@ -69,7 +69,7 @@ function drawBar(bar: Bar, y: number, scale: number): string[] {
     text({ x: LABEL_WIDTH - 8, y: base, class: "label", anchor: "end" }, bar.label),
     `<rect x="${LABEL_WIDTH}" y="${y}" width="${length.toFixed(1)}" height="${BAR_HEIGHT}" ` +
     `rx="2" class="${bar.tone}"/>`,
-    text({ x: LABEL_WIDTH + Number(length.toFixed(1)) + 6, y: base, class: "value" }, bar.text),
+    text({ x: LABEL_WIDTH + BAR_WIDTH + 12, y: base, class: "value" }, bar.text),
   ];
 }
 
@@ -105,7 +105,8 @@ export function chartSvg({ environment, rows }: Report): string {
   }
   const height = bottom + 20;
   const { date, cpu, threads, commit } = environment;
-  const subtitle = `${date.slice(0, 10)} · ${cpu} · ${threads} threads · ${commit}`;
+  const where = `${date.slice(0, 10)} · ${cpu} · ${threads} threads · ${commit}`;
+  const subtitle = `${where} · orange: below the floor`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" ` +
     `height="${height}" role="img" aria-label="Benchmark results">`,
