@@ -147,6 +147,27 @@ Deno.test("Scheduler stops a chunk before a tile that this step cannot encode", 
   assert.deepEqual(next.splices, [{ slot: 1, sourceRow: 0, stepRow: 0, rowCount: 6 }]);
 });
 
+Deno.test("Scheduler encodes a tile once in a prompt, in a step and later", () => {
+  const scheduler = openScheduler({ stepTokens: 60, stepTiles: 8 });
+  const params = { maxTokens: 1 };
+  // A page whose first and third tile are blank, and a second prompt in the same step.
+  const page = [tileAt(1, "blank"), tileAt(7, "text"), tileAt(13, "blank")];
+  scheduler.add(request("a", 20, { params, tiles: page }));
+  scheduler.add(request("b", 20, { params, tiles: [tileAt(2, "blank"), tileAt(8, "other")] }));
+  const { plan } = step(scheduler);
+  assert.deepEqual(plan.tiles.map((tile) => tile.hash), ["blank", "text", "other"]);
+  const slots = plan.splices.map((splice) => splice.slot);
+  assert.deepEqual([slots[0], slots[3]], [slots[2], slots[2]], "blanks share a slot");
+  // Both are done; what they encoded is still there.
+  scheduler.add(request("c", 20, { params, tiles: [tileAt(3, "text"), tileAt(9, "blank")] }));
+  assert.deepEqual(step(scheduler).plan.tiles, []);
+  const { visionCacheHits, visionCacheMisses } = scheduler.counts;
+  assert.deepEqual({ visionCacheHits, visionCacheMisses }, {
+    visionCacheHits: 4,
+    visionCacheMisses: 3,
+  });
+});
+
 Deno.test("Scheduler splits a tile between chunks and encodes equal tiles once", () => {
   const scheduler = openScheduler({ stepTokens: 8, stepTiles: 1, tileSlots: 1 });
   scheduler.add(request("a", 10, { tiles: [tileAt(4, "a")] }));
