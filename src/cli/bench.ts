@@ -59,13 +59,13 @@ async function writeResults(path: string): Promise<number> {
     throw new OperatingError("invalid_request", `Cannot use ${path}: ${error.message}`);
   }
   const folder = join(rootFolder, "benchmarks");
-  await writeWhole(join(folder, "results.svg"), chartSvg(report));
-  const page = join(folder, "RESULTS.md");
+  const [page, chart] = [join(folder, "RESULTS.md"), join(folder, "results.svg")];
+  await writeWhole(chart, chartSvg(report));
   await writeWhole(page, resultsPage(report, "results.svg"));
-  // The page lies in the repository, whose Markdown is formatted.
-  const format = new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", page] });
+  // Both lie in the repository, whose files are formatted.
+  const format = new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", page, chart] });
   if (!(await format.output()).success) {
-    throw new OperatingError("internal", `Cannot format ${page}: deno fmt refuses it`);
+    throw new OperatingError("internal", `Cannot format ${page} and ${chart} with deno fmt`);
   }
   printLine(`Wrote RESULTS.md and results.svg in ${folder}`);
   return 0;
