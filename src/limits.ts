@@ -206,8 +206,6 @@ export const limits = {
   /** Rows, and (row, expert) pairs, of one expert call. */
   clusterCallRowsMax: 8192,
   clusterCallPairsMax: 65_536,
-  /** Experts that one placement command names. */
-  clusterCommandExpertsMax: 16_384,
 } as const;
 
 assert(limits.topLogprobsMax <= limits.candidatesMax, "top_logprobs must fit the candidates");

@@ -60,6 +60,12 @@ export class BodyWriter {
     return this.u16(written).bytes(out.subarray(0, written));
   }
 
+  /** UTF-8 of any length, with that in front. */
+  longText(value: string): this {
+    const bytes = textEncoder.encode(value);
+    return this.u32(bytes.length).bytes(bytes);
+  }
+
   frame(type: FrameType, fields: FrameFields = {}): OutgoingFrame {
     const frame = createFrame(type, this.#length, fields);
     frame.body.set(this.#bytes.subarray(0, this.#length));
@@ -126,10 +132,19 @@ export class BodyReader {
     if (length > limits.clusterTextBytesMax) {
       throw new ProtocolError("size", `text of ${length} exceeds ${limits.clusterTextBytesMax}`);
     }
+    return this.#decoded(length);
+  }
+
+  /** Text as `longText` wrote it: the frame bounds it. */
+  longText(): string {
+    return this.#decoded(this.u32());
+  }
+
+  #decoded(length: number): string {
+    const bytes = this.bytes(length);
     try {
-      return textDecoder.decode(this.bytes(length));
-    } catch (error) {
-      if (error instanceof ProtocolError) throw error;
+      return textDecoder.decode(bytes);
+    } catch {
       throw new ProtocolError("body", "text is not UTF-8");
     }
   }

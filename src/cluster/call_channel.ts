@@ -31,7 +31,7 @@ export type CallOutcome =
 export type UnnumberedCall = Omit<ExpertCall, "callId">;
 
 export interface ChannelEvents {
-  /** Progress, leases and whatever else is no answer to a call. */
+  /** Reports, members and whatever else is no answer to a call. */
   message(message: ControlMessage): void;
   closed(end: ConnectionEnd): void;
 }
@@ -111,7 +111,7 @@ export class CallChannel {
     this.#waitingBytes -= waiting!.frame.bytes.length;
   }
 
-  /** Sends a command or another message; "full" when a long one has no credit yet. */
+  /** Sends an assignment or another message; "full" when a long one has no credit yet. */
   send(message: ControlMessage): "sent" | "full" | "closed" {
     return this.#connection.send(encodeControl(message));
   }

@@ -71,14 +71,12 @@ Deno.test("CallChannel hands refusals to their call and other messages to its ow
     const refusal = { reason: "unknown_expert", epoch: 9, retryAfterMs: 0, message: "" } as const;
     const { callId } = decodeCall(frame);
     shard.send(encodeControl({ type: "refusal", refusal: { ...refusal, callId } }));
-    const progress = { doneCount: 1, totalCount: 2, loadedBytes: 3, message: "" };
-    const running = { commandId: 1, state: "running" as const, ...progress };
-    shard.send(encodeControl({ type: "progress", progress: running }));
+    shard.send(encodeControl({ type: "report", text: "{}" }));
   });
   call();
   await settle();
   assert.equal(outcomes[0]?.type === "refusal" && outcomes[0].refusal.epoch, 9);
-  assert.deepEqual(messages, ["progress"]);
+  assert.deepEqual(messages, ["report"]);
 });
 
 Deno.test("cancel() tells the shard, and a late result is dropped", async () => {

@@ -53,7 +53,7 @@ export interface ReceivedFrame extends Frame {
 
 export interface ConnectionEvents {
   /**
-   * A call, result, refusal, cancel, command, progress or lease. Its bytes count against the peer's
+   * A call, result, refusal, cancel, assignment, report or member. Its bytes count against the peer's
    * window until the returned promise settles. A ProtocolError thrown here closes the connection.
    */
   frame(frame: ReceivedFrame): void | Promise<void>;

@@ -1,9 +1,7 @@
 /**
  * Messages that are neither calls nor results, as values and as frames: refusals, cancels,
- * heartbeats, credits, placement commands and leases. The handshake's are in `handshake.ts`.
+ * heartbeats, credits, assignments, reports and members. The handshake's are in `handshake.ts`.
  */
-import { assert } from "@/assert.ts";
-import { limits } from "@/limits.ts";
 import { BodyReader, BodyWriter } from "./body_codec.ts";
 import { createFrame, type Frame, type OutgoingFrame } from "./frame.ts";
 import { ProtocolError } from "./protocol_error.ts";
@@ -44,47 +42,14 @@ export interface LoadReport {
   readonly draining: boolean;
 }
 
-/** One expert of one layer. */
-export interface ExpertId {
-  readonly layer: number;
-  readonly expert: number;
-}
+/** Messages whose body is one long text; `assignment_text.ts` and `member_text.ts` write them. */
+const textTypes = ["assign", "report", "member"] as const;
 
-/** An order to hold or to forget experts. `epoch` is the placement that it prepares. */
-export interface PlacementCommand {
-  readonly commandId: number;
-  readonly epoch: number;
-  readonly experts: readonly ExpertId[];
-}
-
-const progressStates = ["running", "done", "failed"] as const;
-
-/** How far a placement command is. */
-export interface Progress {
-  readonly commandId: number;
-  readonly state: (typeof progressStates)[number];
-  readonly doneCount: number;
-  readonly totalCount: number;
-  readonly loadedBytes: number;
-  /** What failed; empty otherwise. */
-  readonly message: string;
-}
-
-export const nodeStates = ["joining", "serving", "draining"] as const;
-
-/** What a node says about itself when it joins and whenever that changes. */
-export interface Lease {
-  readonly nodeId: string;
-  readonly state: (typeof nodeStates)[number];
-  readonly epoch: number;
-  /** Content hash of the checkpoint that the experts come from. */
-  readonly weightHash: string;
-  readonly numericClass: string;
-  readonly pairsPerSecond: number;
-  readonly memoryUsedBytes: number;
-  readonly memoryMaxBytes: number;
-  readonly experts: readonly ExpertId[];
-}
+/**
+ * assign: what a shard shall hold (front to shard); report: what it holds (shard to front); member:
+ * who it is and what it offers (shard to front, when that changed).
+ */
+export type TextType = (typeof textTypes)[number];
 
 export type ControlMessage =
   | { readonly type: "refusal"; readonly refusal: Refusal }
@@ -92,9 +57,7 @@ export type ControlMessage =
   | { readonly type: "ping"; readonly sentMs: number }
   | { readonly type: "pong"; readonly sentMs: number; readonly load: LoadReport | undefined }
   | { readonly type: "credit"; readonly bytes: number }
-  | { readonly type: "load_experts" | "drop_experts"; readonly command: PlacementCommand }
-  | { readonly type: "progress"; readonly progress: Progress }
-  | { readonly type: "lease"; readonly lease: Lease };
+  | { readonly type: TextType; readonly text: string };
 
 export function encodeControl(message: ControlMessage): OutgoingFrame {
   switch (message.type) {
@@ -108,13 +71,10 @@ export function encodeControl(message: ControlMessage): OutgoingFrame {
       return encodePong(message.sentMs, message.load);
     case "credit":
       return new BodyWriter().u32(message.bytes).frame("credit");
-    case "load_experts":
-    case "drop_experts":
-      return encodeCommand(message.type, message.command);
-    case "progress":
-      return encodeProgress(message.progress);
-    case "lease":
-      return encodeLease(message.lease);
+    case "assign":
+    case "report":
+    case "member":
+      return new BodyWriter().longText(message.text).frame(message.type);
   }
 }
 
@@ -140,13 +100,10 @@ function readControl({ header }: Frame, body: BodyReader): ControlMessage | unde
       return { type: "pong", sentMs: body.f64(), load: readLoad(body) };
     case "credit":
       return { type: "credit", bytes: body.u32() };
-    case "load_experts":
-    case "drop_experts":
-      return { type: header.type, command: readCommand(header, body) };
-    case "progress":
-      return { type: "progress", progress: readProgress(header, body) };
-    case "lease":
-      return { type: "lease", lease: readLease(header, body) };
+    case "assign":
+    case "report":
+    case "member":
+      return { type: header.type, text: body.longText() };
     default:
       return undefined;
   }
@@ -189,79 +146,5 @@ function readLoad(body: BodyReader): LoadReport | undefined {
     memoryUsedBytes: body.integer(),
     memoryMaxBytes: body.integer(),
     draining: body.u8() !== 0,
-  };
-}
-
-function writeExperts(body: BodyWriter, experts: readonly ExpertId[]): BodyWriter {
-  const max = limits.clusterCommandExpertsMax;
-  assert(experts.length <= max, `${experts.length} experts in one message exceed ${max}`);
-  body.u32(experts.length);
-  for (const { layer, expert } of experts) body.u16(layer).u16(expert);
-  return body;
-}
-
-function readExperts(body: BodyReader): ExpertId[] {
-  const count = body.u32();
-  if (count > limits.clusterCommandExpertsMax || count * 4 > body.rest) {
-    throw new ProtocolError("size", `${count} experts in ${body.rest} bytes`);
-  }
-  return Array.from({ length: count }, () => ({ layer: body.u16(), expert: body.u16() }));
-}
-
-function encodeCommand(
-  type: "load_experts" | "drop_experts",
-  { commandId, epoch, experts }: PlacementCommand,
-): OutgoingFrame {
-  return writeExperts(new BodyWriter(), experts).frame(type, { callId: commandId, epoch });
-}
-
-function readCommand(header: Frame["header"], body: BodyReader): PlacementCommand {
-  return { commandId: header.callId, epoch: header.epoch, experts: readExperts(body) };
-}
-
-function encodeProgress(progress: Progress): OutgoingFrame {
-  return new BodyWriter()
-    .u8(progressStates.indexOf(progress.state))
-    .u32(progress.doneCount)
-    .u32(progress.totalCount)
-    .integer(progress.loadedBytes)
-    .text(progress.message)
-    .frame("progress", { callId: progress.commandId });
-}
-
-function readProgress(header: Frame["header"], body: BodyReader): Progress {
-  return {
-    commandId: header.callId,
-    state: body.name(progressStates),
-    doneCount: body.u32(),
-    totalCount: body.u32(),
-    loadedBytes: body.integer(),
-    message: body.text(),
-  };
-}
-
-function encodeLease(lease: Lease): OutgoingFrame {
-  const body = new BodyWriter()
-    .text(lease.nodeId)
-    .u8(nodeStates.indexOf(lease.state))
-    .text(lease.weightHash)
-    .text(lease.numericClass)
-    .f64(lease.pairsPerSecond)
-    .integer(lease.memoryUsedBytes)
-    .integer(lease.memoryMaxBytes);
-  return writeExperts(body, lease.experts).frame("lease", { epoch: lease.epoch });
-}
-
-function readLease(header: Frame["header"], body: BodyReader): Lease {
-  return {
-    epoch: header.epoch,
-    nodeId: body.text(),
-    state: body.name(nodeStates),
-    weightHash: body.text(),
-    numericClass: body.text(),
-    pairsPerSecond: body.f64(),
-    memoryUsedBytes: body.integer(),
-    memoryMaxBytes: body.integer(),
-    experts: readExperts(body),
   };
 }

@@ -14,7 +14,6 @@ function arrived(frame: OutgoingFrame): Frame {
   return { header: readHeader(bytes, limits.clusterFrameBytesMax), body: bytes.subarray(48) };
 }
 
-const experts = [{ layer: 0, expert: 5 }, { layer: 47, expert: 127 }];
 const load = {
   pendingCalls: 3,
   pendingRows: 100,
@@ -24,8 +23,6 @@ const load = {
   memoryMaxBytes: 8e9,
   draining: true,
 };
-
-const manyExperts = Array.from({ length: 6144 }, (_, i) => ({ layer: i >> 7, expert: i & 127 }));
 
 const messages: readonly ControlMessage[] = [
   ...refusalReasons.map((reason) => ({
@@ -37,34 +34,9 @@ const messages: readonly ControlMessage[] = [
   { type: "pong", sentMs: 0.25, load },
   { type: "pong", sentMs: 0.25, load: undefined },
   { type: "credit", bytes: 1 << 30 },
-  { type: "load_experts", command: { commandId: 1, epoch: 7, experts } },
-  { type: "drop_experts", command: { commandId: 2, epoch: 8, experts: [] } },
-  { type: "load_experts", command: { commandId: 3, epoch: 9, experts: manyExperts } },
-  {
-    type: "progress",
-    progress: {
-      commandId: 1,
-      state: "failed",
-      doneCount: 3,
-      totalCount: 4,
-      loadedBytes: 2 ** 40,
-      message: "disk",
-    },
-  },
-  {
-    type: "lease",
-    lease: {
-      nodeId: "shard-1",
-      state: "serving",
-      epoch: 12,
-      weightHash: "sha256:abc",
-      numericClass: "wasm-relaxed-1",
-      pairsPerSecond: 1e5,
-      memoryUsedBytes: 1,
-      memoryMaxBytes: 2,
-      experts,
-    },
-  },
+  { type: "assign", text: "spät ✓" },
+  { type: "report", text: "" },
+  { type: "member", text: "x".repeat(30_000) },
 ];
 
 Deno.test("control messages arrive as they were sent", () => {
@@ -95,11 +67,9 @@ Deno.test("decodeControl() refuses unknown names, broken text, impossible number
   refused(messages[0]!, 7, [0xff]); // text that is not UTF-8
   refused(messages[0]!, 5, [0xff, 0xff]); // text length
   refused({ type: "ping", sentMs: 1 }, 6, [0xf0, 0x7f]); // infinity
-  const list: ControlMessage = {
-    type: "load_experts",
-    command: { commandId: 1, epoch: 7, experts },
-  };
-  refused(list, 0, [0xff, 0xff, 0xff, 0xff]); // more experts than bytes
+  const text: ControlMessage = { type: "assign", text: "plan" };
+  refused(text, 0, [0xff, 0xff, 0xff, 0xff]); // more characters than bytes
+  refused(text, 5, [0xff]); // text that is not UTF-8
   assert.throws(() => decodeControl(arrived(createFrame("call", 0))), ProtocolError);
 });
 

@@ -60,10 +60,9 @@ export const frameRules = {
   ping: { code: 32, phase: "open", windowed: false },
   pong: { code: 33, phase: "open", windowed: false },
   credit: { code: 34, phase: "open", windowed: false },
-  load_experts: { code: 48, phase: "open", windowed: true },
-  drop_experts: { code: 49, phase: "open", windowed: true },
-  progress: { code: 50, phase: "open", windowed: false },
-  lease: { code: 51, phase: "open", windowed: true },
+  assign: { code: 48, phase: "open", windowed: true },
+  report: { code: 49, phase: "open", windowed: true },
+  member: { code: 50, phase: "open", windowed: true },
 } as const satisfies Record<string, FrameRule>;
 
 export type FrameType = keyof typeof frameRules;

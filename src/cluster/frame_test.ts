@@ -43,7 +43,7 @@ Deno.test("FrameDecoder gives the same frames for every way of cutting the strea
   const parts = [
     finished("call", [1, 2, 3], { ...fields, pairs: 9, flags: 2, encoding: 1 }),
     finished("cancel", []),
-    finished("lease", Array.from({ length: 300 }, (_, i) => i & 255)),
+    finished("report", Array.from({ length: 300 }, (_, i) => i & 255)),
   ];
   const stream = new Uint8Array(parts.flatMap((part) => [...part]));
   const random = seededRandom(1);
@@ -55,7 +55,7 @@ Deno.test("FrameDecoder gives the same frames for every way of cutting the strea
       at += length;
     }
     assert.ok(decoder.idle);
-    assert.deepEqual(frames.map((frame) => frame.header.type), ["call", "cancel", "lease"]);
+    assert.deepEqual(frames.map((frame) => frame.header.type), ["call", "cancel", "report"]);
     const call = { ...fields, type: "call", pairs: 9, flags: 2, encoding: 1, bodyBytes: 3 };
     assert.deepEqual(frames[0]!.header, call);
     assert.deepEqual([...frames[0]!.body], [1, 2, 3]);

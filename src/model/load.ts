@@ -5,6 +5,7 @@ import { PackedFolder } from "@/weights/packed_folder.ts";
 import { type Precision, precisionLabel, precisionOf, samePrecision } from "@/weights/precision.ts";
 import type { FileFolder } from "@/weights/source.ts";
 import type { ModelConfig } from "./config.ts";
+import type { ExpertExecutor } from "./experts.ts";
 import { isPacked, openCheckpoint, readConfig } from "./open_checkpoint.ts";
 import { packedSize } from "./packed_parameters.ts";
 import type { LoadProgress } from "./parameter_source.ts";
@@ -20,6 +21,8 @@ export interface LoadOptions extends Partial<Precision> {
   readonly synthetic?: boolean;
   /** Compare the hashes of a packed folder's files before anything is loaded. */
   readonly verify?: boolean;
+  /** Computes the experts; their weights are then not loaded. */
+  readonly experts?: ExpertExecutor;
   readonly onProgress?: LoadProgress;
 }
 
@@ -36,7 +39,7 @@ type LoadedParameters = Omit<LoadedModel, "model"> & { readonly parameters: Para
 
 /** Reads configuration and weights; throws OperatingError("checkpoint_invalid") listing all faults. */
 export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
-  const { backend, bounds } = options;
+  const { backend, bounds, experts } = options;
   const { parameters, ...loaded } = await isPacked(options)
     ? await loadPacked(options)
     : await loadCheckpoint(options);
@@ -44,6 +47,7 @@ export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
     backend,
     config: loaded.config,
     parameters,
+    ...(experts && { experts }),
     ...(bounds && { bounds }),
   });
   return { model, ...loaded };
@@ -59,6 +63,7 @@ async function loadCheckpoint(options: LoadOptions): Promise<LoadedParameters> {
       config,
       backend,
       precision,
+      withoutExperts: options.experts !== undefined,
       ...(onProgress && { onProgress }),
     });
     const { weightBytes, parameterCount } = checkpoint;
@@ -80,6 +85,7 @@ async function loadPacked(options: LoadOptions): Promise<LoadedParameters> {
       packed,
       config,
       backend,
+      withoutExperts: options.experts !== undefined,
       ...(onProgress && { onProgress }),
     });
     return { parameters, config, weightBytes: packedSize(packed), parameterCount, precision };

@@ -9,6 +9,7 @@ import type { PackedFolder } from "@/weights/packed_folder.ts";
 import type { Precision } from "@/weights/precision.ts";
 import { type DecoderConfig, isSparseLayer, type ModelConfig } from "./config.ts";
 import { CheckingSource, ListingSource, UploadingSource } from "./checkpoint_parameters.ts";
+import { ExpertlessSource } from "./expertless_source.ts";
 import { CheckingPackedSource, CopyingSource } from "./packed_parameters.ts";
 import type { LoadProgress, ParameterSource } from "./parameter_source.ts";
 
@@ -101,12 +102,15 @@ export async function loadParameters(args: {
   config: ModelConfig;
   backend: Backend;
   precision: Precision;
+  /** Experts are computed elsewhere: only their shapes are made. */
+  withoutExperts?: boolean;
   onProgress?: LoadProgress;
 }): Promise<Parameters> {
   const { checkpoint, config } = args;
   const usedBytes = await checkParameters(checkpoint, config);
   const options = { ...args, decoderLayers: config.decoder.layers };
-  return await walkParameters(config, new UploadingSource(options, usedBytes));
+  const source = new UploadingSource(options, usedBytes);
+  return await walkParameters(config, args.withoutExperts ? new ExpertlessSource(source) : source);
 }
 
 /** Checks a packed folder against the configuration, then copies it to the backend. */
@@ -114,6 +118,8 @@ export async function loadPackedParameters(args: {
   packed: PackedFolder;
   config: ModelConfig;
   backend: Backend;
+  /** See `loadParameters`. */
+  withoutExperts?: boolean;
   onProgress?: LoadProgress;
 }): Promise<Parameters> {
   const { packed, config } = args;
@@ -122,7 +128,8 @@ export async function loadPackedParameters(args: {
   checking.reportUnused();
   packed.problems.throwIfAny(packed.label);
   const copying = new CopyingSource(args);
-  const parameters = await walkParameters(config, copying);
+  const source = args.withoutExperts ? new ExpertlessSource(copying) : copying;
+  const parameters = await walkParameters(config, source);
   await copying.copyAll();
   return parameters;
 }

@@ -261,7 +261,7 @@ export class VisionLanguageModel implements LanguageModel {
     await decode({ ops: measuringOps, workspace, tap: undefined }, hidden, {
       config: this.config.decoder,
       parameters: this.#parameters.decoder,
-      experts: this.#experts,
+      experts: reserving(this.#experts),
       cache: { format: "f32", pages: 0, pageTokens: 1, ...this.kvShape, storage: noStorage },
       step: {
         position: rows,
@@ -275,6 +275,17 @@ export class VisionLanguageModel implements LanguageModel {
     });
     return workspace.peakBytes;
   }
+}
+
+/** Measures: takes no part in anything outside the program. */
+function reserving(experts: ExpertExecutor): ExpertExecutor {
+  if (!experts.reserve) return experts;
+  return {
+    run(program, call) {
+      experts.reserve!(program, call);
+      return Promise.resolve();
+    },
+  };
 }
 
 const noStorage = { sizeBytes: 0 };

@@ -15,9 +15,6 @@ const load = {
   draining: false,
 };
 
-const experts = [{ layer: 0, expert: 1 }, { layer: 2, expert: 3 }];
-const command = { commandId: 1, epoch: 2, experts };
-
 const messages: readonly ControlMessage[] = [
   {
     type: "refusal",
@@ -27,33 +24,9 @@ const messages: readonly ControlMessage[] = [
   { type: "ping", sentMs: 1 },
   { type: "pong", sentMs: 1, load },
   { type: "credit", bytes: 100 },
-  { type: "load_experts", command },
-  { type: "drop_experts", command },
-  {
-    type: "progress",
-    progress: {
-      commandId: 1,
-      state: "running",
-      doneCount: 1,
-      totalCount: 2,
-      loadedBytes: 3,
-      message: "",
-    },
-  },
-  {
-    type: "lease",
-    lease: {
-      nodeId: "a",
-      state: "serving",
-      epoch: 1,
-      weightHash: "b",
-      numericClass: "c",
-      pairsPerSecond: 1,
-      memoryUsedBytes: 2,
-      memoryMaxBytes: 3,
-      experts,
-    },
-  },
+  { type: "assign", text: '{"fence":1,"serial":2,"epochMin":0,"epochMax":1,"keep":"0-7"}' },
+  { type: "report", text: '{"node":"a","held":""}' },
+  { type: "member", text: '{"id":"a"}' },
 ];
 
 function callFrames(): OutgoingFrame[] {
