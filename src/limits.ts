@@ -206,6 +206,14 @@ export const limits = {
   /** Rows, and (row, expert) pairs, of one expert call. */
   clusterCallRowsMax: 8192,
   clusterCallPairsMax: 65_536,
+  /** (row, expert) pairs that wait on a shard before it refuses more. */
+  shardQueuePairsMax: 262_144,
+  /** Experts read from disk that a front keeps when no shard answers for them. */
+  fallbackExpertsMax: 128,
+  /** Time between two looks of a front at members and plans. */
+  frontTickMs: 50,
+  /** (row, expert) pairs from which one layer's call spreads over all owners. */
+  spreadRowsMin: 64,
 } as const;
 
 assert(limits.topLogprobsMax <= limits.candidatesMax, "top_logprobs must fit the candidates");

@@ -23,6 +23,7 @@ interface FlagRow {
 
 export const commands = {
   serve: "OpenAI-compatible server and playground (default model: nano)",
+  shard: "Hold experts of a sparse model and compute them for a server",
   chat: "Talk to a model in the terminal, with pictures",
   quantize: "Pack a checkpoint into q8 or q4 files that load in seconds",
   doctor: "What this machine can do and which kernels run",
@@ -45,13 +46,15 @@ const oneOf = (...choices: string[]) => ({
 
 const running = ["serve", "chat"] as const;
 const loading = [...running, "quantize"] as const;
+/** Commands that compute with a model's weights, or convert them. */
+const computing = [...loading, "shard"] as const;
 /** Doctor says how much memory a model takes with these. */
 const planning = [...running, "doctor"] as const;
 
 const flagTable: readonly FlagRow[] = [
   {
     name: "model",
-    commands: [...loading, "doctor"],
+    commands: [...computing, "doctor"],
     value: "[NAME=]DIR",
     repeated: true,
     help: "Folder in Hugging Face layout, or packed; repeatable. Default: the shipped nano",
@@ -60,32 +63,32 @@ const flagTable: readonly FlagRow[] = [
   { name: "port", commands: ["serve"], value: "N", ...integer(0, 65535), help: "Port (8080)" },
   {
     name: "backend",
-    commands: [...loading, "parity", "doctor"],
+    commands: [...computing, "parity", "doctor"],
     ...oneOf("wasm", "webgpu", "reference"),
     help: "Executor of the model program (wasm)",
   },
   {
     name: "variant",
-    commands: [...loading, "doctor", "bench"],
+    commands: [...computing, "doctor", "bench"],
     ...oneOf(...variants),
     help:
       "Kernels; default: the best this machine runs, with 64-bit addresses when they are needed",
   },
   {
     name: "quant",
-    commands: [...loading, "parity", "doctor"],
+    commands: [...computing, "parity", "doctor"],
     ...oneOf("none", "q8", "q4"),
     help: "Weights: as stored, or groups of 32 in 8 or 4 bits with int8 activations (none)",
   },
   {
     name: "preset",
-    commands: [...loading, "parity", "doctor"],
+    commands: [...computing, "parity", "doctor"],
     ...oneOf("mixed", "uniform"),
     help: "q4 with head, first and last layers in q8, or q4 in every linear (mixed)",
   },
   {
     name: "vision-quant",
-    commands: [...loading, "parity", "doctor"],
+    commands: [...computing, "parity", "doctor"],
     ...oneOf("none", "q8", "q4"),
     help: "Weights of the vision tower; default: q8 when --quant is q8 or q4",
   },
@@ -104,14 +107,14 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "threads",
-    commands: [...loading, "parity", "doctor", "bench"],
+    commands: [...computing, "parity", "doctor", "bench"],
     value: "N",
     ...integer(1, 256),
     help: "Compute threads; default: one per core",
   },
   {
     name: "synthetic",
-    commands: [...loading, "doctor"],
+    commands: [...computing, "doctor"],
     help: "Draw weights from a seed by tensor name; DIR needs config.json only (benchmarks)",
   },
   {
@@ -210,8 +213,65 @@ const flagTable: readonly FlagRow[] = [
     help: "Keep pictures whole at their own size, with interpolated positions, instead of tiles",
   },
   {
-    name: "log",
+    name: "cluster",
     commands: ["serve"],
+    value: "ADDRESS,…",
+    help: "Shards that compute the experts: HOST:PORT, unix:PATH, ws://…; default: none",
+  },
+  {
+    name: "replicas",
+    commands: ["serve"],
+    value: "N",
+    ...integer(1, 16),
+    help: "Copies of every expert, on different shards (1)",
+  },
+  {
+    name: "local-experts",
+    commands: ["serve"],
+    ...oneOf("none", "some"),
+    help: "Whether experts that no shard answers for are read from disk and computed here (some)",
+  },
+  {
+    name: "listen",
+    commands: ["shard"],
+    value: "ADDRESS",
+    help: "Where to wait for servers: HOST:PORT, unix:PATH, ws://… (127.0.0.1:7070)",
+  },
+  {
+    name: "name",
+    commands: ["shard"],
+    value: "NAME",
+    help: "Name in the cluster; default: host name and port",
+  },
+  {
+    name: "experts",
+    commands: ["shard"],
+    value: "auto|RANGES",
+    check: (value: string) => /^(auto|\d+(-\d+)?(,\d+(-\d+)?)*)$/.test(value),
+    expected: "auto, or numbers and ranges like 0-63,80",
+    help: "Experts of every layer that this node may hold; servers choose among them (auto: all)",
+  },
+  {
+    name: "expert-mib",
+    commands: ["shard"],
+    value: "N",
+    ...integer(1, 16_777_216),
+    help: "Memory for experts in MiB; default: three quarters of what is free",
+  },
+  {
+    name: "secret-file",
+    commands: ["serve", "shard"],
+    value: "FILE",
+    help: "Secret of the cluster, 32 bytes or more; needed beyond loopback",
+  },
+  {
+    name: "allow-plaintext",
+    commands: ["serve", "shard"],
+    help: "Use the network without secret: others on it can read and change everything",
+  },
+  {
+    name: "log",
+    commands: ["serve", "shard"],
     ...oneOf("debug", "info", "warn", "error"),
     help: "Least level of the log on standard error (info)",
   },
@@ -275,7 +335,7 @@ const flagTable: readonly FlagRow[] = [
     help: "Measure no rows: show where the time of steps and prompts goes, by op",
   },
   { name: "smoke", commands: ["bench"], help: "Measure a shape without width: tests the bench" },
-  { name: "help", commands: [...loading, "doctor", "parity", "bench"], help: "Show this help" },
+  { name: "help", commands: [...computing, "doctor", "parity", "bench"], help: "Show this help" },
 ];
 
 /** Parsed flags of one command: strings, lists for repeated flags, true for switches. */

@@ -36,6 +36,8 @@ export interface MemoryPlanOptions extends Partial<Precision> {
   readonly kvFormat?: KvFormat | undefined;
   readonly kvBytesMax?: number | undefined;
   readonly anyRes?: boolean;
+  /** Shards compute the experts of the served model. */
+  readonly cluster?: unknown;
   /** A model that drafts on the same backend. */
   readonly draftFolder?: string | undefined;
 }
@@ -45,7 +47,12 @@ export async function planMemory(options: MemoryPlanOptions): Promise<MemoryPlan
   const { kvFormat, kvBytesMax, draftFolder, anyRes } = options;
   // A whole picture in one pass takes what its patches in tiles would.
   const bounds = anyRes ? { stepTiles: WHOLE_PICTURE_TILES } : {};
-  const need = await memoryNeed({ ...options, bounds, folder: diskFolder(options.folder) });
+  const need = await memoryNeed({
+    ...options,
+    bounds,
+    folder: diskFolder(options.folder),
+    withoutExperts: options.cluster !== undefined,
+  });
   const format = kvFormat ?? kvFormatDefault(need.precision);
   const model = kvModel(need, options);
   let weightBytes = need.weightBytes;

@@ -16,6 +16,7 @@ type Command = (flags: Flags) => Promise<number>;
 /** Loaded on demand, so `doctor` does not load a server. */
 const loaders: Readonly<Record<CommandName, () => Promise<Command>>> = {
   serve: async () => (await import("./serve.ts")).serve,
+  shard: async () => (await import("./shard.ts")).shard,
   chat: async () => (await import("./chat.ts")).chat,
   quantize: async () => (await import("./quantize.ts")).quantize,
   doctor: async () => (await import("./doctor.ts")).doctor,

@@ -10,6 +10,7 @@ import { MediaLoader } from "@/media/media_source.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import { backendFlags } from "./backend_flags.ts";
+import { type ClusterFlags, clusterFlags } from "./cluster_flags.ts";
 import { engineFlags } from "./engine_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { precisionFlags } from "./precision_flags.ts";
@@ -125,7 +126,8 @@ class Server {
         codec: this.#codec,
         version: VERSION,
         ready: () =>
-          !this.#draining && this.#servings.every(({ engine }) => engine.stats().healthy),
+          !this.#draining &&
+          this.#servings.every(({ engine, problem }) => engine.stats().healthy && !problem()),
         startedAtMs,
       });
       this.#handler = siteHandler(app);
@@ -140,6 +142,14 @@ class Server {
     } finally {
       await this.#shutDown(server);
     }
+  }
+
+  async #cluster(): Promise<ClusterFlags | undefined> {
+    const cluster = await clusterFlags(this.#flags);
+    if (cluster && modelFolders(this.#flags).length > 1) {
+      throw new UsageError("--cluster serves one model, --model is given more often");
+    }
+    return cluster;
   }
 
   #mediaLoader(): MediaLoader {
@@ -170,10 +180,12 @@ class Server {
   }
 
   async #load(): Promise<void> {
+    const cluster = await this.#cluster();
     for (const { id, folder } of modelFolders(this.#flags)) {
       let shownPercent = 0;
       const serving = await openServing({
         ...servingOptions(this.#flags),
+        cluster,
         id,
         folder,
         log: this.#log,

@@ -10,6 +10,7 @@ import { Engine } from "@/engine/engine.ts";
 import type { EngineBounds } from "@/engine/bounds.ts";
 import type { Backend, KvFormat } from "@/kernels/backend.ts";
 import { type BackendOptions, openBackend } from "@/kernels/open.ts";
+import type { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import type { ModelConfig } from "@/model/config.ts";
 import { type LoadedModel, loadModel } from "@/model/load.ts";
@@ -23,6 +24,8 @@ import { Checkpoint } from "@/weights/checkpoint.ts";
 import { type Precision, precisionLabel } from "@/weights/precision.ts";
 import { diskFolder, type FileFolder } from "@/weights/source.ts";
 import { openArchive } from "./archive.ts";
+import type { ClusterFlags } from "./cluster_flags.ts";
+import { openClusterExperts } from "./cluster_front.ts";
 import { openDraft } from "./draft.ts";
 import type { EngineFlags } from "./engine_flags.ts";
 import {
@@ -50,6 +53,8 @@ export interface ServingOptions extends Partial<Precision>, EngineFlags {
   /** Pictures at their own size with interpolated positions instead of tiles. */
   readonly anyRes?: boolean;
   readonly bounds?: Partial<EngineBounds>;
+  /** Shards that compute the experts. */
+  readonly cluster?: ClusterFlags | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly onProgress?: LoadProgress;
@@ -62,6 +67,8 @@ export interface Serving {
   readonly served: ServedModel;
   readonly engine: Engine;
   readonly backend: Backend;
+  /** Why new requests cannot be served just now. */
+  problem(): OperatingError | undefined;
   close(): Promise<void>;
 }
 
@@ -82,7 +89,15 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   const { log, metrics, generationMs } = options;
   const folder = diskFolder(options.folder);
   const bounds = { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT };
-  const loaded = await loadModel({ ...options, folder, backend, bounds });
+  const cluster = options.cluster && await openClusterExperts(backend, options, options.cluster);
+  const { experts } = cluster ?? {};
+  const loaded = await loadModel({
+    ...options,
+    folder,
+    backend,
+    bounds,
+    ...(experts && { experts }),
+  });
   const { model, config, precision } = loaded;
   const tokenizer = await openTokenizer(options, model.vocabularySize);
   const files = Checkpoint.withTensors(folder, []);
@@ -111,7 +126,7 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   });
   const served: ServedModel = {
     id: options.id,
-    generator: engine,
+    generator: cluster?.guard(engine) ?? engine,
     tokenizer,
     grammar: readGrammar(await files.text("chat_template.jinja")),
     promptTokens,
@@ -137,9 +152,11 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   };
   const close = async () => {
     await engine.close();
+    await cluster?.close();
     await backend.close();
   };
-  return { served, engine, backend, close };
+  const problem = () => cluster?.front.problem();
+  return { served, engine, backend, problem, close };
 }
 
 /** The model's part of the disk cache, if there is one. */

@@ -440,7 +440,9 @@ export class Engine implements Generator {
 
   #failStep(plan: Plan, cause: unknown): void {
     this.#telemetry.stepFailed(plan, cause);
-    this.#failedSteps += 1;
+    // Somebody else did not answer and may do so soon: this engine is sound.
+    const isOutside = cause instanceof OperatingError && cause.retryAfterSeconds !== undefined;
+    if (!isOutside) this.#failedSteps += 1;
     const error = cause instanceof OperatingError
       ? cause
       : new OperatingError("internal", "Cannot go on: a computing step failed", { cause });

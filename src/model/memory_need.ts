@@ -8,6 +8,7 @@ import { type Precision, precisionOf } from "@/weights/precision.ts";
 import type { FileFolder } from "@/weights/source.ts";
 import type { ModelConfig } from "./config.ts";
 import { isPacked, openCheckpoint, readConfig } from "./open_checkpoint.ts";
+import { ExpertlessSource } from "./expertless_source.ts";
 import { CheckingPackedSource, packedSize } from "./packed_parameters.ts";
 import { PlanningSource } from "./packing_plan.ts";
 import { checkParameters, type Parameters, walkParameters } from "./parameters.ts";
@@ -26,6 +27,8 @@ export interface NeedOptions extends Partial<Precision> {
   readonly folder: FileFolder;
   /** Weights will be drawn from a seed; the folder needs config.json only. */
   readonly synthetic?: boolean;
+  /** Experts are computed elsewhere. */
+  readonly withoutExperts?: boolean;
   /** Those that size the scratch memory. */
   readonly bounds?: Partial<ModelBounds>;
 }
@@ -33,7 +36,7 @@ export interface NeedOptions extends Partial<Precision> {
 /** Throws OperatingError("checkpoint_invalid") for whatever loading would refuse. */
 export async function memoryNeed(options: NeedOptions): Promise<MemoryNeed> {
   const { parameters, ...need } = await isPacked(options)
-    ? await packedNeed(options.folder)
+    ? await packedNeed(options)
     : await storedNeed(options);
   const model = new VisionLanguageModel({
     backend: openReferenceBackend(), // allocates nothing: only shapes are used
@@ -52,7 +55,8 @@ async function storedNeed(options: NeedOptions): Promise<WeightNeed> {
   try {
     await checkParameters(checkpoint, config);
     const plan = new PlanningSource(checkpoint, precision, config.decoder.layers);
-    const parameters = await walkParameters(config, plan);
+    const source = options.withoutExperts ? new ExpertlessSource(plan) : plan;
+    const parameters = await walkParameters(config, source);
     const weightBytes = plan.weights.reduce((sum, { entry }) => sum + entry.sizeBytes, 0);
     return { config, precision, parameters, weightBytes };
   } finally {
@@ -60,14 +64,15 @@ async function storedNeed(options: NeedOptions): Promise<WeightNeed> {
   }
 }
 
-async function packedNeed(folder: FileFolder): Promise<WeightNeed> {
+async function packedNeed({ folder, withoutExperts }: NeedOptions): Promise<WeightNeed> {
   const config = await readConfig(folder);
   const packed = await PackedFolder.open(folder);
   try {
     const parameters = await walkParameters(config, new CheckingPackedSource(packed));
     packed.problems.throwIfAny(packed.label);
     const { precision } = packed.manifest;
-    return { config, precision, parameters, weightBytes: packedSize(packed) };
+    const weightBytes = packedSize(packed, { withoutExperts });
+    return { config, precision, parameters, weightBytes };
   } finally {
     packed.close();
   }

@@ -187,10 +187,15 @@ export class CopyingSource extends PackedSource {
   }
 }
 
-/** Bytes of all tensors of a packed folder. */
-export function packedSize(packed: PackedFolder): number {
+/** Bytes of all tensors of a packed folder, perhaps but the experts'. */
+export function packedSize(
+  packed: PackedFolder,
+  options: { withoutExperts?: boolean | undefined } = {},
+): number {
   let sum = 0;
-  for (const { tensor } of packed.matrices.values()) sum += tensor.sizeBytes;
+  for (const { matrix, tensor } of packed.matrices.values()) {
+    if (!options.withoutExperts || matrix.experts === 1) sum += tensor.sizeBytes;
+  }
   for (const tensor of packed.vectors.values()) sum += tensor.sizeBytes;
   return sum;
 }

@@ -1,0 +1,304 @@
+/**
+ * A shard: holds the experts that a planner assigns, computes calls for them, and reports. One call
+ * or one load at a time on the backend, calls first; what waits is bounded. It opens no ports and
+ * decides no placement.
+ */
+import type { Clock } from "@/clock.ts";
+import { limits } from "@/limits.ts";
+import type { ExpertPairs } from "@/model/expert_bank.ts";
+import type { ExpertPlace } from "@/model/expert_store.ts";
+import { decodeAssignment, encodeReport } from "./assignment_text.ts";
+import { decodeCall, encodeResult, type ReceivedCall } from "./call_frames.ts";
+import type { Connection, ReceivedFrame } from "./connection.ts";
+import {
+  decodeControl,
+  encodeControl,
+  type LoadReport,
+  type RefusalReason,
+} from "./control_frames.ts";
+import type { ExpertGrid } from "./expert_grid.ts";
+import { type HoldingChange, type Holdings } from "./holdings.ts";
+import { encodeMember } from "./member_text.ts";
+import type { Member } from "./membership.ts";
+import { ProtocolError } from "./protocol_error.ts";
+
+/** What holds and computes experts; `ExpertBank` in the product. Calls never overlap. */
+export interface ExpertComputer {
+  readonly width: number;
+  load(place: ExpertPlace): Promise<void>;
+  drop(place: ExpertPlace): void;
+  compute(pairs: ExpertPairs): Promise<Float32Array>;
+}
+
+interface QueuedCall {
+  readonly peer: Connection;
+  readonly call: ReceivedCall;
+  readonly receivedMs: number;
+  isCancelled: boolean;
+  /** Gives the frame's bytes back to the peer's window. */
+  readonly consumed: () => void;
+}
+
+export interface ExpertServerOptions {
+  readonly grid: ExpertGrid;
+  readonly holdings: Holdings;
+  readonly experts: ExpertComputer;
+  readonly member: Member;
+  readonly clock: Clock;
+  /** Told why an expert could not be loaded or a call not be computed. */
+  readonly failed?: (what: string, error: unknown) => void;
+}
+
+export class ExpertServer {
+  readonly #options: ExpertServerOptions;
+  readonly #peers = new Set<Connection>();
+  readonly #calls: QueuedCall[] = [];
+  #loads: number[] = [];
+  #drops: number[] = [];
+  #pendingPairs = 0;
+  #member: Member;
+  #isWorking = false;
+  #isClosed = false;
+  #speed: number;
+  #busyMs = 0;
+  #busySinceMs: number;
+  readonly #reportTimer: ReturnType<typeof setInterval>;
+
+  constructor(options: ExpertServerOptions) {
+    this.#options = options;
+    this.#member = options.member;
+    this.#speed = options.member.node?.speed ?? 1;
+    this.#busySinceMs = options.clock.nowMs();
+    this.#reportTimer = setInterval(() => this.#reportToAll(), limits.nodeHeartbeatMs);
+  }
+
+  /** Experts that wait to be loaded. */
+  get loadingCount(): number {
+    return this.#loads.length;
+  }
+
+  get peerCount(): number {
+    return this.#peers.size;
+  }
+
+  /** Takes a connection whose handshake succeeded. */
+  accept(peer: Connection): void {
+    this.#peers.add(peer);
+    peer.attach({
+      frame: (frame) => this.#take(peer, frame),
+      closed: () => this.#lose(peer),
+    });
+    this.#introduce(peer);
+    this.#report(peer);
+  }
+
+  /** Says something else about this node, e.g. that it drains. */
+  update(member: Member): void {
+    this.#member = member;
+    for (const peer of this.#peers) this.#introduce(peer);
+  }
+
+  /** This node's own figures, for heartbeats. */
+  load(): LoadReport {
+    const { clock, holdings } = this.#options;
+    const elapsedMs = Math.max(1, clock.nowMs() - this.#busySinceMs);
+    const busy = Math.min(1, this.#busyMs / elapsedMs);
+    [this.#busyMs, this.#busySinceMs] = [0, clock.nowMs()];
+    const { node } = this.#member;
+    return {
+      pendingCalls: this.#calls.length,
+      pendingRows: this.#pendingPairs,
+      pairsPerSecond: this.#speed,
+      busy,
+      memoryUsedBytes: holdings.held.size * (node?.expertBytes ?? 0),
+      memoryMaxBytes: node?.memoryBytes ?? 0,
+      draining: node?.draining ?? false,
+    };
+  }
+
+  /** Refuses what waits and closes all connections; what computes is waited for. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#reportTimer);
+    for (const queued of this.#calls.splice(0)) this.#refuse(queued, "shutting_down");
+    while (this.#isWorking) await new Promise((resolve) => setTimeout(resolve, 1));
+    for (const peer of [...this.#peers]) peer.close();
+  }
+
+  #lose(peer: Connection): void {
+    this.#peers.delete(peer);
+    for (const queued of this.#calls) if (queued.peer === peer) queued.isCancelled = true;
+  }
+
+  #introduce(peer: Connection): void {
+    peer.send(encodeControl({ type: "member", text: encodeMember(this.#member, undefined) }));
+  }
+
+  /** A report that finds no room is not missed: the next one says all of it. */
+  #report(peer: Connection): void {
+    const text = encodeReport(this.#options.holdings.report());
+    peer.send(encodeControl({ type: "report", text }));
+  }
+
+  #reportToAll(): void {
+    for (const peer of this.#peers) this.#report(peer);
+  }
+
+  #take(peer: Connection, frame: ReceivedFrame): void | Promise<void> {
+    if (frame.header.type === "call") return this.#queue(peer, frame);
+    const message = decodeControl(frame);
+    if (message.type === "cancel") this.#cancel(peer, message.callId);
+    else if (message.type === "assign") this.#assign(message.text);
+    else throw new ProtocolError("type", `a ${message.type} frame for a shard`);
+  }
+
+  #queue(peer: Connection, frame: ReceivedFrame): Promise<void> {
+    const call = decodeCall(frame, peer.frameBytesMax);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const { receivedMs } = frame;
+    const queued = { peer, call, receivedMs, isCancelled: false, consumed: resolve };
+    const pairs = call.experts.length;
+    const reason = this.#refusalOf(call) ??
+      (this.#pendingPairs + pairs > limits.shardQueuePairsMax ? "overloaded" : undefined);
+    if (reason) this.#refuse(queued, reason);
+    else {
+      this.#pendingPairs += pairs;
+      this.#calls.push(queued);
+      this.#work();
+    }
+    return promise;
+  }
+
+  #refusalOf(call: ReceivedCall): RefusalReason | undefined {
+    const { holdings, grid, experts } = this.#options;
+    if (this.#isClosed) return "shutting_down";
+    const isOurs = call.width === experts.width && call.reply === "pairs" &&
+      grid.layers.includes(call.layer);
+    return isOurs ? holdings.refusal(call) : "bad_call";
+  }
+
+  #refuse({ peer, call, consumed }: QueuedCall, reason: RefusalReason): void {
+    const { epochMax } = this.#options.holdings.report();
+    const retryAfterMs = reason === "overloaded" ? limits.layerRetryMs : 0;
+    const refusal = { callId: call.callId, reason, epoch: epochMax, retryAfterMs, message: "" };
+    peer.send(encodeControl({ type: "refusal", refusal }));
+    consumed();
+  }
+
+  #cancel(peer: Connection, callId: number): void {
+    for (const queued of this.#calls) {
+      if (queued.peer === peer && queued.call.callId === callId) queued.isCancelled = true;
+    }
+  }
+
+  #assign(text: string): void {
+    const { holdings, grid } = this.#options;
+    try {
+      this.#change(holdings.assign(decodeAssignment(text, grid)));
+    } catch (error) {
+      if (!(error instanceof SyntaxError || error instanceof RangeError)) throw error;
+      throw new ProtocolError("body", error.message);
+    }
+    this.#reportToAll();
+  }
+
+  #change({ load, drop }: HoldingChange): void {
+    const dropped = new Set(drop);
+    this.#loads = [...this.#loads.filter((slot) => !dropped.has(slot)), ...load];
+    this.#drops.push(...drop);
+    this.#work();
+  }
+
+  /** Works until nothing waits. Never more than one runs. */
+  #work(): void {
+    if (this.#isWorking) return;
+    this.#isWorking = true;
+    const step = async (): Promise<void> => {
+      while (await this.#next());
+    };
+    step().finally(() => this.#isWorking = false);
+  }
+
+  async #next(): Promise<boolean> {
+    const queued = this.#calls.shift();
+    if (queued) {
+      await this.#serve(queued);
+      return true;
+    }
+    if (this.#isClosed) return false;
+    const dropped = this.#drops.shift();
+    if (dropped !== undefined) {
+      // It may have been assigned again meanwhile.
+      const { holdings, experts } = this.#options;
+      if (!holdings.held.has(dropped)) experts.drop(this.#placeOf(dropped));
+      return true;
+    }
+    const slot = this.#loads.shift();
+    if (slot === undefined) return false;
+    await this.#loadExpert(slot);
+    return true;
+  }
+
+  #placeOf(slot: number): ExpertPlace {
+    const { grid } = this.#options;
+    return { layer: grid.layerOf(slot), expert: grid.expertOf(slot) };
+  }
+
+  async #loadExpert(slot: number): Promise<void> {
+    const { holdings, experts, failed } = this.#options;
+    try {
+      await experts.load(this.#placeOf(slot));
+      if (!holdings.loaded(slot)) experts.drop(this.#placeOf(slot));
+    } catch (error) {
+      failed?.(`cannot load ${this.#options.grid.describe(slot)}`, error);
+      holdings.loadFailed(slot, error instanceof Error ? error.message : String(error));
+    }
+    if (this.#loads.length === 0) this.#reportToAll();
+  }
+
+  async #serve(queued: QueuedCall): Promise<void> {
+    const { call, peer, receivedMs, consumed } = queued;
+    this.#pendingPairs -= call.experts.length;
+    const { clock, experts, failed } = this.#options;
+    const startMs = clock.nowMs();
+    if (queued.isCancelled) return consumed();
+    if (startMs - receivedMs > call.timeLeftMs) return this.#refuse(queued, "deadline_passed");
+    // Between its arrival and its turn an expert may have been dropped.
+    const reason = this.#refusalOf(call);
+    if (reason) return this.#refuse(queued, reason);
+    try {
+      const pairs = { layer: call.layer, rows: call.rows, expertOfPair: call.experts };
+      const values = await experts.compute({ ...pairs, rowOfPair: rowOfPairs(call.choiceCounts) });
+      const computeMs = clock.nowMs() - startMs;
+      this.#measure(call.experts.length, computeMs);
+      const frame = encodeResult({
+        ...call,
+        rowCount: call.choiceCounts.length,
+        pairCount: call.experts.length,
+        values,
+        queueMicros: 1000 * (startMs - receivedMs),
+        computeMicros: 1000 * computeMs,
+      });
+      if (peer.send(frame) === "full") this.#refuse(queued, "overloaded");
+    } catch (error) {
+      failed?.(`cannot compute a call of layer ${call.layer}`, error);
+      this.#refuse(queued, "failed");
+    }
+    consumed();
+  }
+
+  #measure(pairs: number, computeMs: number): void {
+    this.#busyMs += computeMs;
+    const speed = 1000 * pairs / Math.max(0.01, computeMs);
+    this.#speed = 0.95 * this.#speed + 0.05 * speed;
+  }
+}
+
+/** Row number of each pair. */
+function rowOfPairs(choiceCounts: Uint16Array): Uint32Array {
+  const rows: number[] = [];
+  choiceCounts.forEach((count, row) => {
+    for (let i = 0; i < count; i++) rows.push(row);
+  });
+  return Uint32Array.from(rows);
+}

@@ -1,0 +1,366 @@
+/**
+ * The experts of a model whose weights live on other nodes: `ExpertExecutor` over `LayerCall`s. It
+ * reads the hidden rows, asks the owners, and adds the results with the same operation in the same
+ * order as `LocalExperts`, so tokens are the same bit for bit. Who owns what is front.ts.
+ */
+import type { Backend } from "@/kernels/backend.ts";
+import type { ExpertExecutor, Routing } from "@/model/experts.ts";
+import type { Program } from "@/model/program.ts";
+import type { Tensor } from "@/tensor/tensor.ts";
+import type { Clock } from "@/clock.ts";
+import { type ExpertResult, rowsPerCall } from "./call_frames.ts";
+import type { CallChannel, CallOutcome, UnnumberedCall } from "./call_channel.ts";
+import { type CallContext, type CallEffect, FALLBACK_NODE, LayerCall } from "./calls.ts";
+import type { FallbackExperts } from "./fallback_experts.ts";
+import type { NodeId } from "./placement.ts";
+import type { RowEncodingName } from "./row_encoding.ts";
+
+/** What running calls need of the front. */
+export interface CallSite {
+  readonly clock: Clock;
+  readonly context: CallContext;
+  /** In which rows travel exactly to this model's experts. */
+  readonly encoding: RowEncodingName;
+  channel(node: NodeId): CallChannel | undefined;
+  /** Running calls: the front tells them of lost nodes. */
+  readonly running: Set<RunningLayerCall>;
+  /** Computes any expert from disk when nobody else does. */
+  readonly fallback: FallbackExperts | undefined;
+  /** One layer's routing, for the load figures. */
+  routed(layer: number, expertIndex: Int32Array, choices: number): void;
+}
+
+/** One layer's routing on the host. */
+interface HostRouting {
+  readonly layer: number;
+  readonly step: number;
+  readonly width: number;
+  readonly choices: number;
+  /** [R, H] */
+  readonly hidden: Float32Array;
+  /** [R, k] */
+  readonly expertIndex: Int32Array;
+}
+
+export class RemoteExperts implements ExpertExecutor {
+  readonly #backend: Backend;
+  readonly #site: CallSite;
+  #step = 0;
+
+  constructor(backend: Backend, site: CallSite) {
+    this.#backend = backend;
+    this.#site = site;
+  }
+
+  reserve(program: Program, call: { hidden: Tensor; routing: Routing }): void {
+    this.#operands(program, call);
+  }
+
+  #operands({ workspace }: Program, call: { hidden: Tensor; routing: Routing }) {
+    const [rows, choices] = call.routing.expertIndex.shape as [number, number];
+    const width = call.hidden.shape[1]!;
+    return {
+      results: workspace.tensor("f32", [rows * choices, width]),
+      pairPlace: workspace.tensor("i32", [rows * choices]),
+    };
+  }
+
+  async run(
+    program: Program,
+    call: { layer: number; hidden: Tensor; routing: Routing; out: Tensor },
+  ): Promise<void> {
+    const { layer, hidden, out } = call;
+    const { expertIndex, expertWeight } = call.routing;
+    const [rows, choices] = expertIndex.shape as [number, number];
+    if (rows === 0) return;
+    const width = hidden.shape[1]!;
+    const routing: HostRouting = {
+      layer,
+      step: this.#step = (this.#step + 1) >>> 0,
+      width,
+      choices,
+      hidden: await this.#backend.read(hidden) as Float32Array,
+      expertIndex: await this.#backend.read(expertIndex) as Int32Array,
+    };
+    this.#site.routed(layer, routing.expertIndex, choices);
+    const places = placesByExpert(routing.expertIndex);
+    const results = await new RunningLayerCall(this.#site, routing).result(places);
+    const operands = this.#operands(program, call);
+    this.#backend.write(operands.results, results);
+    this.#backend.write(operands.pairPlace, places);
+    const { results: input, pairPlace } = operands;
+    program.ops.combineRows({ input, pairPlace, expertWeight, out });
+  }
+}
+
+/** Place of each pair when pairs are grouped by expert, as `groupByExpert` numbers them. */
+function placesByExpert(expertIndex: Int32Array): Int32Array {
+  const order = Array.from(expertIndex.keys())
+    .sort((a, b) => expertIndex[a]! - expertIndex[b]! || a - b);
+  const places = new Int32Array(order.length);
+  order.forEach((pair, place) => places[pair] = place);
+  return places;
+}
+
+/** Pairs of some experts, row by row, experts ascending inside a row. */
+interface Portion {
+  /** Row of the step for each row of the portion, and how many of its experts are meant. */
+  readonly rowIndex: readonly number[];
+  readonly choiceCounts: Uint16Array;
+  readonly experts: Uint16Array;
+  /** Pair number (row * choices + choice) of each. */
+  readonly pairs: readonly number[];
+}
+
+/** What came of one attempt: one frame, or several when the rows do not fit into one. */
+interface AttemptState {
+  readonly node: NodeId;
+  readonly epoch: number;
+  readonly portions: readonly Portion[];
+  readonly values: (Float32Array | undefined)[];
+  readonly callIds: number[];
+  channel: CallChannel | undefined;
+  isOver: boolean;
+}
+
+/** Carries out the effects of one `LayerCall`. */
+export class RunningLayerCall {
+  readonly #site: CallSite;
+  readonly #routing: HostRouting;
+  readonly #machine: LayerCall;
+  readonly #attempts = new Map<number, AttemptState>();
+  readonly #done = Promise.withResolvers<readonly number[]>();
+  readonly #deadlineMs: number;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(site: CallSite, routing: HostRouting) {
+    this.#site = site;
+    this.#routing = routing;
+    const { context, clock } = site;
+    this.#deadlineMs = clock.nowMs() + context.bounds.callMs;
+    const rows = new Map<number, number>();
+    for (const expert of routing.expertIndex) rows.set(expert, (rows.get(expert) ?? 0) + 1);
+    const demand = [...rows].map(([expert, count]) => ({ expert, rows: count }));
+    const { layer } = routing;
+    this.#machine = new LayerCall({ context, layer, demand, deadlineMs: this.#deadlineMs });
+  }
+
+  /** Results [pairs, width] at their `places`. Throws OperatingError when nobody answers. */
+  async result(places: Int32Array): Promise<Float32Array> {
+    const { running, clock } = this.#site;
+    running.add(this);
+    try {
+      this.#act(this.#machine.start(clock.nowMs()));
+      const attempts = await this.#done.promise;
+      const { width } = this.#routing;
+      const out = new Float32Array(places.length * width);
+      for (const id of attempts) this.#copy(this.#attempts.get(id)!, { places, out });
+      return out;
+    } finally {
+      running.delete(this);
+      clearTimeout(this.#timer);
+    }
+  }
+
+  /** The connection to a node ended. */
+  nodeLost(node: NodeId): void {
+    if (!this.#machine.isDone) this.#act(this.#machine.nodeLost(this.#site.clock.nowMs(), node));
+  }
+
+  #copy({ portions, values }: AttemptState, to: { places: Int32Array; out: Float32Array }): void {
+    const { width } = this.#routing;
+    portions.forEach(({ pairs }, i) => {
+      const from = values[i]!;
+      pairs.forEach((pair, row) => {
+        const source = from.subarray(row * width, (row + 1) * width);
+        to.out.set(source, to.places[pair]! * width);
+      });
+    });
+  }
+
+  #act(effects: readonly CallEffect[]): void {
+    for (const effect of effects) {
+      switch (effect.type) {
+        case "send":
+          this.#send(effect);
+          break;
+        case "compute":
+          this.#compute(effect);
+          break;
+        case "cancel":
+          this.#cancel(effect.attempt);
+          break;
+        case "complete":
+          this.#done.resolve(effect.parts.map(({ attempt }) => attempt));
+          break;
+        case "fail":
+          this.#done.reject(effect.error);
+      }
+    }
+    this.#wake();
+  }
+
+  /** Sets the one timer for whatever the machine wants to do next. */
+  #wake(): void {
+    clearTimeout(this.#timer);
+    if (this.#machine.isDone) return;
+    const waitMs = Math.max(0, this.#machine.wakeMs - this.#site.clock.nowMs());
+    this.#timer = setTimeout(() => {
+      this.#act(this.#machine.tick(this.#site.clock.nowMs()));
+    }, Math.ceil(waitMs));
+  }
+
+  #send(effect: CallEffect & { type: "send" }): void {
+    const { attempt, node, epoch, experts } = effect;
+    const channel = this.#site.channel(node);
+    const state = this.#open(attempt, { node, epoch, experts, channel });
+    if (!channel) {
+      queueMicrotask(() => this.nodeLost(node));
+      return;
+    }
+    state.portions.forEach((portion, i) => {
+      const callId = channel.call(
+        this.#callOf(portion, epoch),
+        (outcome) => this.#answered(attempt, i, outcome),
+      );
+      state.callIds.push(callId);
+    });
+  }
+
+  #callOf({ rowIndex, choiceCounts, experts }: Portion, epoch: number): UnnumberedCall {
+    const { layer, step, width, hidden } = this.#routing;
+    return {
+      epoch,
+      step,
+      layer,
+      width,
+      encoding: this.#site.encoding,
+      reply: "pairs",
+      replyEncoding: "f32",
+      timeLeftMs: this.#deadlineMs - this.#site.clock.nowMs(),
+      choiceCounts,
+      experts,
+      weights: new Float32Array(),
+      source: hidden,
+      rowIndex,
+    };
+  }
+
+  #open(
+    attempt: number,
+    args: {
+      node: NodeId;
+      epoch: number;
+      experts: readonly number[];
+      channel: CallChannel | undefined;
+    },
+  ): AttemptState {
+    const { node, epoch, experts, channel } = args;
+    const { choices, width } = this.#routing;
+    const rowsMax = channel
+      ? rowsPerCall({
+        choices,
+        width,
+        encoding: this.#site.encoding,
+        reply: "pairs",
+        replyEncoding: "f32",
+        frameBytesMax: channel.connection.frameBytesMax,
+      })
+      : Infinity;
+    const portions = portionsOf(this.#routing, new Set(experts), rowsMax);
+    const values = portions.map(() => undefined);
+    const state = { node, epoch, portions, values, callIds: [], channel, isOver: false };
+    this.#attempts.set(attempt, state);
+    return state;
+  }
+
+  #answered(attempt: number, portion: number, outcome: CallOutcome): void {
+    const state = this.#attempts.get(attempt)!;
+    if (state.isOver || this.#machine.isDone) return;
+    const { node, epoch } = state;
+    const nowMs = this.#site.clock.nowMs();
+    if (outcome.type === "result") return this.#keep(attempt, portion, outcome.result);
+    state.isOver = true;
+    if (outcome.type === "lost" && outcome.reason === "closed") return this.nodeLost(node);
+    const reason = outcome.type === "refusal" ? outcome.refusal.reason : "overloaded";
+    this.#act(this.#machine.refuse(nowMs, { attempt, node, epoch, reason }));
+  }
+
+  #keep(attempt: number, portion: number, { values }: Pick<ExpertResult, "values">): void {
+    const state = this.#attempts.get(attempt)!;
+    state.values[portion] = values;
+    if (state.values.includes(undefined)) return;
+    state.isOver = true;
+    const { node, epoch } = state;
+    const key = { attempt, node, epoch };
+    this.#act(this.#machine.reply(this.#site.clock.nowMs(), key).effects);
+  }
+
+  #compute({ attempt, experts }: CallEffect & { type: "compute" }): void {
+    const state = this.#open(attempt, {
+      node: FALLBACK_NODE,
+      epoch: 0,
+      experts,
+      channel: undefined,
+    });
+    const [portion] = state.portions;
+    this.#computeHere(portion!).then(
+      (values) => {
+        if (!state.isOver && !this.#machine.isDone) this.#keep(attempt, 0, { values });
+      },
+      (error: unknown) => {
+        if (!state.isOver) this.#fallbackFailed(attempt, error);
+      },
+    );
+  }
+
+  /** Without a disk nobody is left to ask: the call ends with what went wrong there. */
+  #fallbackFailed(attempt: number, error: unknown): void {
+    this.#attempts.get(attempt)!.isOver = true;
+    this.#act(this.#machine.abort());
+    this.#done.reject(error);
+  }
+
+  async #computeHere({ rowIndex, choiceCounts, experts }: Portion): Promise<Float32Array> {
+    const { fallback } = this.#site;
+    const { layer, hidden } = this.#routing;
+    const rowOfPair = rowIndex.flatMap((row, i) => Array(choiceCounts[i]!).fill(row));
+    return await fallback!.compute({ layer, rows: hidden, rowOfPair, expertOfPair: experts });
+  }
+
+  #cancel(attempt: number): void {
+    const state = this.#attempts.get(attempt);
+    if (!state) return;
+    state.isOver = true;
+    for (const callId of state.callIds) state.channel?.cancel(callId);
+  }
+}
+
+/** The pairs whose expert is in `experts`, in portions of at most `rowsMax` rows. */
+function portionsOf(
+  { expertIndex, choices }: HostRouting,
+  experts: ReadonlySet<number>,
+  rowsMax: number,
+): Portion[] {
+  const rows: { row: number; pairs: number[] }[] = [];
+  for (let row = 0; row * choices < expertIndex.length; row++) {
+    const pairs: number[] = [];
+    for (let pair = row * choices; pair < (row + 1) * choices; pair++) {
+      if (experts.has(expertIndex[pair]!)) pairs.push(pair);
+    }
+    pairs.sort((a, b) => expertIndex[a]! - expertIndex[b]!);
+    if (pairs.length > 0) rows.push({ row, pairs });
+  }
+  const portions: Portion[] = [];
+  for (let first = 0; first < rows.length; first += rowsMax) {
+    const part = rows.slice(first, first + rowsMax);
+    const pairs = part.flatMap((entry) => entry.pairs);
+    portions.push({
+      rowIndex: part.map(({ row }) => row),
+      choiceCounts: Uint16Array.from(part, (entry) => entry.pairs.length),
+      experts: Uint16Array.from(pairs, (pair) => expertIndex[pair]!),
+      pairs,
+    });
+  }
+  return portions;
+}

@@ -1,0 +1,103 @@
+/** A server in this process, with or without shards, and answers that can be compared bit by bit. */
+import assert from "node:assert/strict";
+import { createApp } from "@/api/app.ts";
+import { openServing, type Serving } from "@/cli/serving.ts";
+import { systemClock } from "@/clock.ts";
+import { inlineCodec } from "@/media/codec.ts";
+import { MediaLoader } from "@/media/media_source.ts";
+import { silentLogger } from "@/telemetry/log.ts";
+import { Metrics } from "@/telemetry/metrics.ts";
+import type { Quantisation } from "@/weights/precision.ts";
+import { fixtureFolder } from "../server/server_process.ts";
+
+export interface RigOptions {
+  readonly quantisation: Quantisation;
+  readonly addresses?: readonly string[];
+  readonly replicas?: number;
+  readonly fallback?: boolean;
+}
+
+/** Token ids and the bits of every log probability that the API shows. */
+export interface Answer {
+  readonly tokens: readonly number[];
+  readonly logprobs: unknown;
+}
+
+export class FrontRig implements AsyncDisposable {
+  readonly serving: Serving;
+  readonly #app: ReturnType<typeof createApp>;
+
+  private constructor(serving: Serving, app: ReturnType<typeof createApp>) {
+    this.serving = serving;
+    this.#app = app;
+  }
+
+  static async open(options: RigOptions): Promise<FrontRig> {
+    const { quantisation, addresses, replicas = 1, fallback = false } = options;
+    const metrics = new Metrics();
+    const sharing = { secret: undefined, allowPlaintext: false };
+    const serving = await openServing({
+      id: "moe",
+      folder: fixtureFolder("moe"),
+      backend: { name: "wasm", threads: 1 },
+      uprightPictures: true,
+      log: silentLogger,
+      metrics,
+      quantisation,
+      speculation: "off",
+      contextTokens: 512,
+      ...(addresses && { cluster: { addresses, replicas, fallback, ...sharing } }),
+    });
+    const app = createApp({
+      models: [serving.served],
+      clock: systemClock,
+      log: silentLogger,
+      metrics,
+      mediaLoader: new MediaLoader({ allowedHosts: [] }),
+      codec: inlineCodec(),
+      version: "test",
+      ready: () => true,
+      startedAtMs: 0,
+    });
+    return new FrontRig(serving, app);
+  }
+
+  /** Waits until every expert has an owner, or for `ms`. */
+  async covered(ms = 20_000): Promise<void> {
+    const untilMs = systemClock.nowMs() + ms;
+    while (this.serving.problem() && systemClock.nowMs() < untilMs) await pause(20);
+    assert.equal(this.serving.problem()?.message, undefined);
+  }
+
+  async post(prompt: string, tokens: number): Promise<{ status: number; body: unknown }> {
+    const response = await this.#app.request("/v1/chat/completions", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({
+        messages: [{ role: "user", content: prompt }],
+        max_tokens: tokens,
+        temperature: 0,
+        ignore_eos: true,
+        return_token_ids: true,
+        logprobs: true,
+        top_logprobs: 5,
+      }),
+    });
+    return { status: response.status, body: await response.json() };
+  }
+
+  async answer(prompt: string, tokens = 24): Promise<Answer> {
+    const { status, body } = await this.post(prompt, tokens);
+    assert.equal(status, 200, JSON.stringify(body));
+    const [choice] = (body as { choices: { token_ids: number[]; logprobs: unknown }[] }).choices;
+    return { tokens: choice!.token_ids, logprobs: choice!.logprobs };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.serving.close();
+  }
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
