@@ -3,9 +3,10 @@ import { systemClock } from "@/clock.ts";
 import { ExpertGrid } from "@/cluster/expert_grid.ts";
 import { ExpertServer } from "@/cluster/expert_server.ts";
 import { Holdings } from "@/cluster/holdings.ts";
-import { checkNodeId } from "@/cluster/member_text.ts";
+import type { NodeIdentity } from "@/cluster/handshake.ts";
 import type { Member } from "@/cluster/membership.ts";
 import { ClusterTransport } from "@/cluster/transport.ts";
+import type { Backend } from "@/kernels/backend.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { ExpertBank } from "@/model/expert_bank.ts";
 import { ExpertStore } from "@/model/expert_store.ts";
@@ -47,75 +48,111 @@ function memoryFor(flags: Flags, need: number): number {
   return Math.min(need, Math.floor(MEMORY_SHARE * Deno.systemMemoryInfo().available));
 }
 
-export async function shard(flags: Flags): Promise<number> {
-  const [model, another] = modelFolders(flags);
-  if (another) throw new UsageError("--model is given twice, expected one");
-  const log = new Logger({
-    level: (flags.string("log") ?? "info") as LogLevel,
-    format: Deno.stderr.isTerminal() ? "pretty" : "json",
-  });
-  const folder = model!.folder;
-  const synthetic = flags.on("synthetic");
+/** What a shard computes with. */
+interface Workshop {
+  readonly grid: ExpertGrid;
+  readonly store: ExpertStore;
+  readonly backend: Backend;
+  readonly bank: ExpertBank;
+  /** Memory for experts. */
+  readonly memoryBytes: number;
+  readonly offers: ReadonlySet<number> | undefined;
+}
+
+async function openWorkshop(flags: Flags, folder: string): Promise<Workshop> {
   const store = await ExpertStore.open({
     folder: diskFolder(folder),
-    synthetic,
+    synthetic: flags.on("synthetic"),
     ...precisionFlags(flags),
   });
   const grid = new ExpertGrid({ layers: store.layers, experts: store.moe.experts });
-  const { expertBytes } = store;
   const offers = offeredSlots(flags, grid);
-  const memoryBytes = memoryFor(flags, (offers?.size ?? grid.size) * expertBytes);
+  const memoryBytes = memoryFor(flags, (offers?.size ?? grid.size) * store.expertBytes);
   const backend = await openBackend({
     memoryBytes: memoryBytes + WORK_BYTES,
     ...backendFlags(flags),
   });
-  const bank = new ExpertBank(backend, store);
+  return { grid, store, backend, bank: new ExpertBank(backend, store), memoryBytes, offers };
+}
+
+/** Who this shard is and what it offers. */
+async function describeShard(
+  workshop: Workshop,
+  flags: Flags,
+  { folder, listen, log }: { folder: string; listen: string; log: Logger },
+): Promise<{ identity: NodeIdentity; member: Member }> {
+  const { grid, bank, backend, store: { precision, expertBytes }, memoryBytes, offers } = workshop;
+  const nodeId = flags.string("name") ?? nodeName(`${Deno.hostname()}-${listen}`);
+  if (nodeName(nodeId) !== nodeId || nodeId === "") {
+    throw new UsageError(`--name is "${nodeId}", expected up to 64 letters, digits, - and _`);
+  }
+  const speed = await measureSpeed(bank, grid);
+  const synthetic = flags.on("synthetic");
+  const identity = await clusterIdentity({
+    ...{ role: "shard", nodeId, folder, synthetic, backend, precision, log },
+  });
+  const { numericClass, weightHash } = identity;
+  const offered = { speed, memoryBytes, expertBytes, numericClass, weightHash, offers };
+  const member: Member = {
+    id: nodeId,
+    incarnation: Math.floor(systemClock.epochMs()),
+    role: "shard",
+    address: "",
+    node: { id: nodeId, ...offered, draining: false },
+  };
+  return { identity, member };
+}
+
+/** Listens and serves until a stop signal. */
+async function serveShard(workshop: Workshop, flags: Flags, folder: string): Promise<void> {
+  const log = new Logger({
+    level: (flags.string("log") ?? "info") as LogLevel,
+    format: Deno.stderr.isTerminal() ? "pretty" : "json",
+  });
+  const { grid, store, bank, memoryBytes } = workshop;
+  const listen = flags.string("listen") ?? "127.0.0.1:7070";
+  const { identity, member } = await describeShard(workshop, flags, { folder, listen, log });
+  const { id: node, incarnation } = member;
+  const capacity = Math.floor(memoryBytes / store.expertBytes);
+  const server = new ExpertServer({
+    grid,
+    holdings: new Holdings({ node, incarnation, grid, capacity }),
+    experts: bank,
+    member,
+    clock: systemClock,
+    failed: (what, error) => log.error(what, { error }),
+  });
+  const transport = new ClusterTransport({
+    clock: systemClock,
+    identity: () => identity,
+    secret: await clusterSecret(flags),
+    allowPlaintext: flags.on("allow-plaintext"),
+    load: () => server.load(),
+  });
+  const listener = await transport.listen(listen, {
+    accept: (connection) => {
+      log.info("server connected", { peer: connection.peer.nodeId });
+      server.accept(connection);
+    },
+    refused: (error, peer) => log.warn("connection refused", { peer, reason: error.message }),
+  });
+  printLine(`Flotilla shard ${node} waits on ${listener.address} (${capacity} experts fit)`);
+  await stopSignal();
+  await listener.close();
+  await server.close();
+}
+
+export async function shard(flags: Flags): Promise<number> {
+  const [model, another] = modelFolders(flags);
+  if (another) throw new UsageError("--model is given twice, expected one");
+  const { folder } = model!;
+  const workshop = await openWorkshop(flags, folder);
   try {
-    const speed = await measureSpeed(bank, grid);
-    const listen = flags.string("listen") ?? "127.0.0.1:7070";
-    const nodeId = flags.string("name") ?? nodeName(`${Deno.hostname()}-${listen}`);
-    checkNodeId(nodeId);
-    const identity = await clusterIdentity({
-      ...{ role: "shard", nodeId, folder, synthetic, backend, log },
-      precision: store.precision,
-    });
-    const incarnation = Math.floor(systemClock.epochMs());
-    const { numericClass, weightHash } = identity;
-    const draining = false;
-    const node = { id: nodeId, speed, memoryBytes, expertBytes, numericClass, weightHash };
-    const member: Member = {
-      ...{ id: nodeId, incarnation, role: "shard", address: "" },
-      node: { ...node, draining, offers },
-    };
-    const capacity = Math.floor(memoryBytes / expertBytes);
-    const holdings = new Holdings({ node: nodeId, incarnation, grid, capacity });
-    const failed = (what: string, error: unknown) => log.error(what, { error });
-    const server = new ExpertServer({
-      ...{ grid, holdings, experts: bank, member, failed },
-      clock: systemClock,
-    });
-    const transport = new ClusterTransport({
-      clock: systemClock,
-      identity: () => identity,
-      secret: await clusterSecret(flags),
-      allowPlaintext: flags.on("allow-plaintext"),
-      load: () => server.load(),
-    });
-    const listener = await transport.listen(listen, {
-      accept: (connection) => {
-        log.info("server connected", { peer: connection.peer.nodeId });
-        server.accept(connection);
-      },
-      refused: (error, peer) => log.warn("connection refused", { peer, reason: error.message }),
-    });
-    printLine(`Flotilla shard ${nodeId} waits on ${listener.address} (${capacity} experts fit)`);
-    await stopSignal();
-    await listener.close();
-    await server.close();
+    await serveShard(workshop, flags, folder);
     return 0;
   } finally {
-    bank.close();
-    await backend.close();
+    workshop.bank.close();
+    await workshop.backend.close();
   }
 }
 

@@ -18,10 +18,6 @@ export class FallbackExperts {
     this.#keptMax = options.keptMax;
   }
 
-  get heldCount(): number {
-    return this.#held.size;
-  }
-
   /** See `ExpertBank.compute`; experts that are not held are loaded. */
   compute(pairs: ExpertPairs): Promise<Float32Array> {
     const result = this.#turn.then(() => this.#compute(pairs));

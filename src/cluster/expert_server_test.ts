@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import type { ExpertPairs } from "@/model/expert_bank.ts";
+import { connect, HandClock, record, settle } from "./_peers.ts";
+import { encodeAssignment } from "./assignment_text.ts";
+import { decodeResult, encodeCall } from "./call_frames.ts";
+import type { ReceivedFrame } from "./connection.ts";
+import { decodeControl, encodeControl } from "./control_frames.ts";
+import { ExpertGrid } from "./expert_grid.ts";
+import { ExpertServer } from "./expert_server.ts";
+import { Holdings } from "./holdings.ts";
+
+const grid = new ExpertGrid({ layers: [0, 1], experts: 4 });
+const WIDTH = 8;
+
+/** Expert e of layer l multiplies by 10 l + e. */
+class ScalingExperts {
+  readonly width = WIDTH;
+  readonly held = new Set<string>();
+  hold: Promise<void> | undefined;
+
+  load({ layer, expert }: { layer: number; expert: number }): Promise<void> {
+    if (expert === 3) return Promise.reject(new Error("bad sector"));
+    this.held.add(`${layer}/${expert}`);
+    return Promise.resolve();
+  }
+
+  drop({ layer, expert }: { layer: number; expert: number }): void {
+    this.held.delete(`${layer}/${expert}`);
+  }
+
+  async compute({ layer, rows, rowOfPair, expertOfPair }: ExpertPairs): Promise<Float32Array> {
+    await this.hold;
+    const out = new Float32Array(expertOfPair.length * WIDTH);
+    for (let pair = 0; pair < expertOfPair.length; pair++) {
+      for (let i = 0; i < WIDTH; i++) {
+        out[pair * WIDTH + i] = (10 * layer + expertOfPair[pair]!) *
+          rows[rowOfPair[pair]! * WIDTH + i]!;
+      }
+    }
+    return out;
+  }
+}
+
+function answersIn(frames: readonly ReceivedFrame[]): (number | string)[] {
+  return frames.flatMap((frame): (number | string)[] => {
+    if (frame.header.type === "result") return [decodeResult(frame).values[0]!];
+    if (frame.header.type !== "refusal") return [];
+    const message = decodeControl(frame);
+    return message.type === "refusal" ? [message.refusal.reason] : [];
+  });
+}
+
+function failuresIn(frames: readonly ReceivedFrame[]): (string | undefined)[] {
+  return frames.filter(({ header }) => header.type === "report").map((frame) => {
+    const message = decodeControl(frame);
+    return message.type === "report" ? JSON.parse(message.text).failure : undefined;
+  });
+}
+
+async function rig(
+  run: (args: {
+    clock: HandClock;
+    experts: ScalingExperts;
+    server: ExpertServer;
+    assign: (keep: number[], serial: number) => Promise<void>;
+    call: (
+      experts: number[],
+      change?: { epoch?: number; timeLeftMs?: number; callId?: number },
+    ) => Promise<void>;
+    /** Answers of calls so far: the first value of each result, or the reason of a refusal. */
+    answers: () => (number | string)[];
+    failures: () => (string | undefined)[];
+    cancel: (callId: number) => Promise<void>;
+  }) => Promise<void>,
+) {
+  const clock = new HandClock();
+  const experts = new ScalingExperts();
+  const { front, shard } = await connect({ clock });
+  const seen = record(front);
+  const holdings = new Holdings({ node: "s", incarnation: 1, grid, capacity: 8 });
+  const member = { id: "s", incarnation: 1, role: "shard", address: "", node: undefined } as const;
+  const server = new ExpertServer({ grid, holdings, experts, member, clock });
+  server.accept(shard);
+  await run({
+    clock,
+    experts,
+    server,
+    async assign(keep, serial) {
+      const order = { fence: 1, serial, epochMin: 1, epochMax: 2, keep: new Set(keep) };
+      front.send(encodeControl({ type: "assign", text: encodeAssignment(order) }));
+      await settle();
+      await settle();
+    },
+    async call(wanted, { epoch = 1, timeLeftMs = 100, callId = 1 } = {}) {
+      front.send(encodeCall({
+        ...{ callId, epoch, timeLeftMs, step: 0, layer: 1, width: WIDTH, encoding: "f32" },
+        ...{ reply: "pairs", replyEncoding: "f32", weights: new Float32Array(), rowIndex: [0] },
+        choiceCounts: Uint16Array.of(wanted.length),
+        experts: Uint16Array.from(wanted),
+        source: new Float32Array(WIDTH).fill(2),
+      }));
+      await settle();
+      await settle();
+    },
+    answers: () => answersIn(seen.frames),
+    failures: () => failuresIn(seen.frames),
+    async cancel(callId) {
+      front.send(encodeControl({ type: "cancel", callId }));
+      await settle();
+    },
+  });
+  await server.close();
+  front.close();
+}
+
+Deno.test("ExpertServer loads what it is assigned and computes it", () =>
+  rig(async ({ assign, call, answers, experts }) => {
+    await assign([4, 5], 1);
+    assert.deepEqual([...experts.held], ["1/0", "1/1"]);
+    await call([0, 1]);
+    await assign([5], 2);
+    assert.deepEqual([...experts.held], ["1/1"]);
+    await call([0]);
+    await call([1], { epoch: 3 });
+    assert.deepEqual(answers(), [20, "unknown_expert", "wrong_epoch"]);
+  }));
+
+Deno.test("ExpertServer refuses calls whose time is over, and forgets cancelled ones", () =>
+  rig(async ({ assign, call, cancel, answers, experts, clock }) => {
+    await assign([5], 1);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    experts.hold = promise;
+    await call([1], { callId: 1 });
+    await call([1], { callId: 2, timeLeftMs: 5 });
+    await call([1], { callId: 3 });
+    await cancel(3);
+    await clock.advance(20);
+    resolve();
+    await settle();
+    await settle();
+    assert.deepEqual(answers(), [22, "deadline_passed"]);
+  }));
+
+Deno.test("ExpertServer reports an expert that cannot be loaded", () =>
+  rig(async ({ assign, failures }) => {
+    await assign([7], 1);
+    assert.equal(failures().at(-1), "Cannot load expert 3 of layer 1: bad sector");
+  }));
