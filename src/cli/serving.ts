@@ -90,14 +90,8 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   const folder = diskFolder(options.folder);
   const bounds = { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT };
   const cluster = options.cluster && await openClusterExperts(backend, options, options.cluster);
-  const { experts } = cluster ?? {};
-  const loaded = await loadModel({
-    ...options,
-    folder,
-    backend,
-    bounds,
-    ...(experts && { experts }),
-  });
+  const experts = cluster && { experts: cluster.experts };
+  const loaded = await loadModel({ ...options, folder, backend, bounds, ...experts });
   const { model, config, precision } = loaded;
   const tokenizer = await openTokenizer(options, model.vocabularySize);
   const files = Checkpoint.withTensors(folder, []);
