@@ -1,7 +1,7 @@
 """The picture and question generator nano is trained on.
 
 Everything is drawn with Pillow on a canvas (mostly 224x224), sometimes spoilt (JPEG, blur, noise), then shrunk
-to 112x112 exactly as the server does it. `Sampler.draw(kind)` gives a picture, its conversation and a task name.
+to 224x224 exactly as the server does it. `Sampler.draw(kind)` gives a picture, its conversation and a task name.
 """
 import glob
 import hashlib
@@ -15,8 +15,11 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import phrases as P
 
-SIDE = 112
+SIDE = 224
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+GLYPHS = LETTERS + LETTERS.upper() + "0123456789"
+PATCH = 14
+GRID = SIDE // PATCH
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 50), "blue": (40, 70, 220), "yellow": (245, 215, 30), "purple": (135, 40, 165),
            "orange": (248, 135, 20), "black": (15, 15, 15), "gray": (128, 128, 128), "pink": (250, 150, 190), "brown": (130, 75, 35)}
 # What libraries and people call pure by that name; drawn half of the time.
@@ -63,18 +66,44 @@ def shrink(image):
 
 
 def shift(pixels, r):
-    """The same 112x112 picture with its drawing moved to another place (the background is plain, so rolling is enough)."""
+    """(the same 224x224 picture with its drawing moved to another place, dx, dy) (the background is plain, so rolling is enough)."""
     ink = np.abs(pixels.astype(np.int16) - pixels[0, 0]).max(-1) > 40
     ys, xs = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     if len(ys) == 0:
-        return pixels
+        return pixels, 0, 0
     dy = r.randint(min(0, 1 - int(ys[0])), max(0, SIDE - 2 - int(ys[-1])))
     dx = r.randint(min(0, 1 - int(xs[0])), max(0, SIDE - 2 - int(xs[-1])))
-    return np.roll(pixels, (dy, dx), (0, 1))
+    return np.roll(pixels, (dy, dx), (0, 1)), dx, dy
+
+
+# What a patch is asked about the drawing under it: the glyph under its left and its right half, the glyph's number in the string,
+# the kind and the colour of the figure whose centre it holds, and the kind of the figure that covers it. 0 means none.
+CUES = dict(left=len(GLYPHS) + 1, right=len(GLYPHS) + 1, order=9, centre=len(SHAPES) + 1, colour=len(COLOURS) + 1, cover=len(SHAPES) + 1)
+
+
+def cues(marks, dx=0, dy=0):
+    """uint8 [len(CUES), GRID*GRID]: the right answers to CUES for a picture with these marks, moved by (dx, dy) pixels."""
+    out = np.zeros((len(CUES), GRID, GRID), np.uint8)
+    cell = lambda v: min(GRID - 1, max(0, int(v // PATCH)))
+    for what, x0, y0, x1, y1, a, b in marks:
+        x0, y0, x1, y1 = x0 + dx, y0 + dy, x1 + dx, y1 + dy
+        if what == "glyph":
+            rows = slice(cell(y0 + 0.25 * (y1 - y0)), cell(y1 - 0.25 * (y1 - y0)) + 1)
+            for half in (0, 1):  # the halves whose middle lies inside [x0, x1)
+                first = max(0, math.ceil((x0 - PATCH * (0.25 + 0.5 * half)) / PATCH))
+                last = min(GRID, math.ceil((x1 - PATCH * (0.25 + 0.5 * half)) / PATCH))
+                out[half, rows, first:last] = a
+                if half == 0 or last > first:
+                    out[2, rows, first:last] = min(b, 8)
+        else:
+            cx, cy = cell((x0 + x1) / 2), cell((y0 + y1) / 2)
+            out[5, cell(y0 + PATCH / 2): cell(y1 - PATCH / 2) + 1, cell(x0 + PATCH / 2): cell(x1 - PATCH / 2) + 1] = a
+            out[3, cy, cx], out[4, cy, cx] = a, b
+    return out.reshape(len(CUES), -1)
 
 
 class Sampler:
-    """Draws samples. The curriculum sets `longest` (letters), `spread` (0..1: how small and how far from the middle) and `fonts`."""
+    """Draws samples; `marks` then says where in the shrunk picture each glyph and figure is. The curriculum sets `longest` (letters), `spread` (0..1: how small and how far from the middle) and `fonts`."""
 
     def __init__(self, seed, font_files=None, word_list=None):
         core, other, _ = fonts()
@@ -92,7 +121,7 @@ class Sampler:
     def font(self, path, size):
         key = (path, size)
         if key not in self.cache:
-            if len(self.cache) > 6000:
+            if len(self.cache) > 12000:
                 self.cache.clear()
             self.cache[key] = ImageFont.truetype(path, size)
         return self.cache[key]
@@ -139,12 +168,12 @@ class Sampler:
         r = self.r
         w, h = self.canvas_size()
         unit = min(w, h) / 224
-        path = r.choice(self.core if r.random() < 0.82 else self.other)
+        path = r.choice(self.core if r.random() < 0.9 else self.other)
         if r.random() < self.spread:
-            size = r.uniform(20, 76)
+            size = r.choices([r.uniform(20, 76), r.uniform(16, 32), r.uniform(72, 130)], [6, 3, 1])[0]
         else:
             size = r.uniform(50 if self.spread else 80, 125)
-        size = max(10, int(size * unit) // 2 * 2)  # even sizes only, so that the font cache holds
+        size = max(10, round(size * unit))
         margin = r.choice([0.01, 0.03, 0.05]) * min(w, h)
         while True:
             f = self.font(path, size)
@@ -170,6 +199,9 @@ class Sampler:
             x, y = min(max(x, 1), max(1, w - tw - 1)), min(max(y, 1), max(1, h - th - 1))
         im = Image.new("RGB", (w, h), bg)
         ImageDraw.Draw(im).text((int(x) - b[0], int(y) - b[1]), s, fill=c, font=f)
+        edges = [(int(x) - b[0] + f.getlength(s[:i])) / w * SIDE for i in range(len(s) + 1)]
+        top, bottom = int(y) / h * SIDE, (int(y) + th) / h * SIDE
+        self.marks = [("glyph", edges[i], top, edges[i + 1], bottom, GLYPHS.find(ch) + 1, i + 1) for i, ch in enumerate(s)]
         return self.spoil(im)
 
     def string(self):
@@ -301,7 +333,10 @@ class Sampler:
             bg = (255, 255, 255)
         im = Image.new("RGB", (w * k, h * k), bg)
         d = ImageDraw.Draw(im)
+        self.marks = []
         for kind, colour, (x, y, q) in zip(kinds, colours, spots):
+            box = ((x - q) / w * SIDE, (y - q) / h * SIDE, (x + q) / w * SIDE, (y + q) / h * SIDE)
+            self.marks.append(("figure", *box, SHAPES.index(kind) + 1, list(COLOURS).index(colour) + 1 if colour in COLOURS else 0))
             self.figure(d, kind, x, y, q, colour if isinstance(colour, tuple) else self.tint(colour), k)
         if k == 2:
             im = im.reduce(2)
@@ -430,7 +465,7 @@ class Sampler:
 class Encoder:
     """Conversations to token ids, with the grammar of the `univl-chat` template."""
 
-    def __init__(self, folder, image_tokens=16):
+    def __init__(self, folder, image_tokens=64):
         from tokenizers import Tokenizer
         self.tok = Tokenizer.from_file(f"{folder}/tokenizer.json")
         self.image_tokens = image_tokens
@@ -495,39 +530,42 @@ class Batches:
     """Training batches. A third of the rows are new; the others show a picture drawn before, moved, with its conversation.
 
     Four batches are made together and cut by length, so that little is computed for padding."""
-    POOL, FRESH, GROUP = 2500, 0.36, 4
+    POOL, FRESH, GROUP = 1500, 0.36, 4
 
     def __init__(self, sampler, encoder, size):
         self.sampler, self.encoder, self.size, self.pool, self.ready = sampler, encoder, size, [], []
 
     def next(self):
-        """Pixels uint8 [B,112,112,3] and what `collate` gives, with the task of every new row (None for a repeated one)."""
+        """Pixels uint8 [B,224,224,3] and what `collate` gives, with the task of every new row (None for a repeated one)
+        and the answers to CUES, uint8 [len(CUES),B,GRID*GRID]."""
         if not self.ready:
             rows = sorted(self.group(), key=lambda row: len(row[1][0]))
             self.ready = [rows[i: i + self.size] for i in range(0, len(rows), self.size)]
             self.sampler.r.shuffle(self.ready)
         part = self.ready.pop()
-        return np.stack([p for p, _, _ in part]), *collate(self.encoder, [c for _, c, _ in part]), [t for _, _, t in part]
+        pixels, rows, tasks, seen = zip(*part)
+        return np.stack(pixels), *collate(self.encoder, rows), tasks, np.stack(seen, 1)
 
     def group(self):
-        """The rows (pixels, (ids, mask), task) of a few batches."""
+        """The rows (pixels, (ids, mask), task, answers to CUES) of a few batches."""
         s, r, blank = self.sampler, self.sampler.r, np.full((SIDE, SIDE, 3), 255, np.uint8)
         x = r.random()  # one group in five varies the prompt; the others share their beginning
         vary, s.second = x < 0.2, float(0.2 < x < 0.3)
         for _ in range(self.size * self.GROUP):
             old = len(self.pool) > 500 and not s.second and r.random() > self.FRESH
             if old:
-                pix, turns, task = self.pool[r.randrange(len(self.pool))]
-                name = None
+                pix, turns, task, marks = self.pool[r.randrange(len(self.pool))]
+                name, dx, dy = None, 0, 0
                 if task != "place":
-                    pix = shift(pix, r)
+                    pix, dx, dy = shift(pix, r)
             else:
                 image, turns, name = s.draw()
+                marks, dx, dy = [] if image is None else s.marks, 0, 0
                 pix = None if image is None else shrink(image)
                 if pix is not None and not s.second:
                     if len(self.pool) < self.POOL:
-                        self.pool.append((pix, turns, name))
+                        self.pool.append((pix, turns, name, marks))
                     else:
-                        self.pool[r.randrange(self.POOL)] = (pix, turns, name)
+                        self.pool[r.randrange(self.POOL)] = (pix, turns, name, marks)
             system = r.choice(P.OTHER_SYSTEMS) if vary and r.random() < 0.3 else P.SYSTEM
-            yield blank if pix is None else pix, self.encoder.chat(turns, pix is not None, system, vary and r.random() < 0.5), name
+            yield blank if pix is None else pix, self.encoder.chat(turns, pix is not None, system, vary and r.random() < 0.5), name, cues(marks, dx, dy)

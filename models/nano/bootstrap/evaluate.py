@@ -57,7 +57,7 @@ def generate(model, encoder, pixels, prompts, limit=24):
             where = np.flatnonzero(a[j] == encoder.context)
             slot[j, where] = np.arange(len(where))
         pick = np.array([j * length + len(ids[i]) - 1 for j, i in enumerate(live)])
-        out = model(x[live], torch.from_numpy(a), torch.from_numpy(slot), torch.from_numpy(pick)).argmax(-1).tolist()
+        out = model(x[live], torch.from_numpy(a), torch.from_numpy(slot), torch.from_numpy(pick))[0].argmax(-1).tolist()
         for i, t in zip(live, out):
             done[i] = t in (encoder.end, encoder.pad)
             if not done[i]:
@@ -72,7 +72,7 @@ def score(model, encoder, system, pixels, pairs):
     (then it is a little too strict)."""
     rows = [encoder.chat([pair], system=system) for pair in pairs]
     ids, slot, pick, target, owner, common = data.collate(encoder, rows)
-    out = model(normalise(pixels), *(torch.from_numpy(a) for a in (ids, slot, pick)), common)
+    out, _ = model(normalise(pixels), *(torch.from_numpy(a) for a in (ids, slot, pick)), common)
     return right_rows(out, torch.from_numpy(target), owner, len(rows))
 
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 # The numbers that `config.json` is written from (see export.py) and that training uses.
 NANO = dict(
-    image_size=112, patch_size=14,
-    vit=dict(hidden=128, inter=344, layers=3, heads=4, eps=1e-5),
+    image_size=224, patch_size=14,
+    vit=dict(hidden=128, inter=768, layers=4, heads=4, eps=1e-5),
     llm=dict(hidden=128, inter=344, layers=3, heads=4, kv_heads=4, head_dim=32, eps=1e-6, rope_theta=10000.0, max_pos=2048),
 )
 
@@ -257,26 +257,26 @@ class Nano(nn.Module):
         self.register_buffer("cos", ang.cos(), persistent=False)
         self.register_buffer("sin", ang.sin(), persistent=False)
 
-    def see(self, pixels):
-        """Pixels [B,3,S,S] -> visual tokens [B,T,H]: ViT, 2x2 merge (ps_version v2), adapter."""
-        x = self.vision_model(pixels)
+    def merge(self, x):
+        """ViT output [B,N,d] -> visual tokens [B,N/4,H]: 2x2 merge (ps_version v2), adapter."""
         b, n, d = x.shape
         g = int(n ** 0.5)
         x = x.view(b, g // 2, 2, g // 2, 2, d).permute(0, 1, 3, 2, 4, 5).reshape(b, n // 4, 4 * d)
         return self.mlp1(x)
 
     def forward(self, pixels, ids, slot, pick, common=0):
-        """Logits at the flat positions `pick` of [B,L]. `slot` is the visual-token number at image positions and -1 elsewhere;
+        """(logits at the flat positions `pick` of [B,L], ViT output [B,N,d]). `slot` is the visual-token number at image positions and -1 elsewhere;
         the first `common` columns of `ids` are text and the same in every row."""
         lm = self.language_model.model
         (b, n), d = ids.shape, lm.embed_tokens.weight.shape[1]
         slot = slot[:, common:]
         x = lm.embed_tokens(ids[:, common:])
-        img = self.see(pixels).float().gather(1, slot.clamp(min=0).unsqueeze(-1).expand(-1, -1, d))
+        seen = self.vision_model(pixels)
+        img = self.merge(seen).float().gather(1, slot.clamp(min=0).unsqueeze(-1).expand(-1, -1, d))
         x = torch.where((slot >= 0).unsqueeze(-1), img, x).flatten(0, 1)
         x = torch.cat([lm.embed_tokens(ids[0, :common]), x])
         where = Layout(b, n, common, self.cos, self.sin)
         for layer in lm.layers[:-1]:
             x = layer(x, where)
         x = lm.layers[-1](x, where, where.rows(pick, n))
-        return F.linear(lm.norm(x), lm.embed_tokens.weight)
+        return F.linear(lm.norm(x), lm.embed_tokens.weight), seen
