@@ -303,7 +303,7 @@ fn exp_f64(x: f64) -> f64 {
     const ROUNDER: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
     let shifted = x * std::f64::consts::LOG2_E + ROUNDER;
     let n = shifted - ROUNDER;
-    let r = x - n * 6.931_471_803_691_238_2e-1 - n * 1.908_214_929_270_587_7e-10;
+    let r = x - n * 6.931_471_803_691_238e-1 - n * 1.908_214_929_270_587_7e-10;
     let mut p = 0.0;
     for coefficient in TAYLOR.into_iter().rev() {
         p = p * r + coefficient;
