@@ -1,18 +1,13 @@
 /** Golden greedy tokens through the whole server: token-id prompts and chats with the pictures. */
 import { dirname, join } from "node:path";
-import { createApp } from "@/api/app.ts";
-import { systemClock } from "@/clock.ts";
 import { workerCodec } from "@/media/codec.ts";
-import { MediaLoader } from "@/media/media_source.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import { type Fixture, readGoldens, readJson } from "./parity_fixtures.ts";
 import { checkpointFolder, type GoldenCase, type GoldenCases } from "./parity_model.ts";
 import { ParityCheck, type ParityRow } from "./parity_report.ts";
+import { type LocalApp, localApp } from "./local_app.ts";
 import { openServing } from "./serving.ts";
-import { VERSION } from "./version.ts";
-
-type App = ReturnType<typeof createApp>;
 
 interface Answer {
   readonly choices?: readonly { readonly token_ids?: readonly number[] }[];
@@ -37,17 +32,7 @@ export async function httpParity(
   const codec = workerCodec();
   const check = new ParityCheck(fixture.name, `${backend}: greedy ids over HTTP`);
   try {
-    const app = createApp({
-      models: [serving.served],
-      clock: systemClock,
-      log: silentLogger,
-      metrics,
-      mediaLoader: new MediaLoader({ allowedHosts: [] }),
-      codec,
-      version: VERSION,
-      ready: () => true,
-      startedAtMs: systemClock.nowMs(),
-    });
+    const app = localApp({ serving, codec, metrics });
     const { cases } = await readJson<GoldenCases>(fixture.path);
     for (const goldenCase of cases) await checkCase({ app, fixture, goldenCase, check });
   } finally {
@@ -58,7 +43,7 @@ export async function httpParity(
 }
 
 async function checkCase(args: {
-  app: App;
+  app: LocalApp;
   fixture: Fixture;
   goldenCase: GoldenCase;
   check: ParityCheck;

@@ -4,6 +4,7 @@ import { openReferenceBackend } from "@/kernels/reference/backend.ts";
 import { readSafetensorsHeader } from "@/weights/safetensors.ts";
 import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_writer.ts";
 import { diskFolder, memoryFolder } from "@/weights/source.ts";
+import { shortPromptLogits } from "./_short_prompt.ts";
 import { loadModel } from "./load.ts";
 
 const fixtures = new URL("../../tests/fixtures/model/", import.meta.url).pathname;
@@ -38,30 +39,6 @@ async function folderOf(name: string, tensors: Iterable<TensorToWrite>) {
   return { files, folder: memoryFolder("test", files) };
 }
 
-/** Logits of a short prompt. */
-async function logitsOf(folder: ReturnType<typeof memoryFolder>): Promise<Float32Array> {
-  const backend = openReferenceBackend();
-  const { model } = await loadModel({ folder, backend, quantisation: "none" });
-  const positions = Int32Array.of(0, 1, 2, 3);
-  const cache = backend.createKvCache({
-    format: "f32",
-    pages: 1,
-    pageTokens: 16,
-    ...model.kvShape,
-  });
-  const logits = await model.forward({
-    tokenIds: Int32Array.of(5, 9, 400, 77),
-    positions,
-    slots: positions,
-    rowSequence: new Int32Array(4),
-    pageTable: Int32Array.of(0),
-    sequences: 1,
-    splices: [],
-    logitRows: positions,
-  }, cache);
-  return await backend.read(logits) as Float32Array;
-}
-
 async function loadFailure(folder: ReturnType<typeof memoryFolder>): Promise<string> {
   let message = "";
   await rejects(
@@ -88,7 +65,7 @@ Deno.test("loadModel() accepts re-saved names and prefixes", async () => {
       : `model.${tensor.name}`,
   }));
   const resaved = await folderOf("dense", renamed);
-  deepEqual(await logitsOf(resaved.folder), await logitsOf(released.folder));
+  deepEqual(await shortPromptLogits(resaved.folder), await shortPromptLogits(released.folder));
 });
 
 Deno.test("loadModel() accepts fused three-dimensional experts", async () => {
@@ -122,7 +99,7 @@ Deno.test("loadModel() accepts fused three-dimensional experts", async () => {
     });
   }
   const resaved = await folderOf("moe", fused.values());
-  deepEqual(await logitsOf(resaved.folder), await logitsOf(released.folder));
+  deepEqual(await shortPromptLogits(resaved.folder), await shortPromptLogits(released.folder));
 });
 
 Deno.test("loadModel() lists missing, unexpected and mis-shaped tensors in one error", async () => {

@@ -1,40 +1,14 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { openReferenceBackend } from "@/kernels/reference/backend.ts";
-import { type Precision, precisionOf } from "@/weights/precision.ts";
+import { precisionOf } from "@/weights/precision.ts";
 import { diskFolder, type FileFolder, memoryFolder } from "@/weights/source.ts";
+import { shortPromptLogits } from "./_short_prompt.ts";
 import { loadModel } from "./load.ts";
 import { packModel, type PackOptions, type PackResult } from "./packing.ts";
 
 const fixtures = new URL("../../tests/fixtures/model/", import.meta.url).pathname;
 
 const PART_BYTES = 400_000;
-
-/** Logits of a short prompt. */
-async function logitsOf(
-  folder: FileFolder,
-  options: Partial<Precision> & { synthetic?: boolean } = {},
-): Promise<Float32Array> {
-  const backend = openReferenceBackend();
-  const { model } = await loadModel({ folder, backend, ...options });
-  const positions = Int32Array.of(0, 1, 2, 3);
-  const cache = backend.createKvCache({
-    format: "f32",
-    pages: 1,
-    pageTokens: 16,
-    ...model.kvShape,
-  });
-  const logits = await model.forward({
-    tokenIds: Int32Array.of(5, 9, 400, 77),
-    positions,
-    slots: positions,
-    rowSequence: new Int32Array(4),
-    pageTable: Int32Array.of(0),
-    sequences: 1,
-    splices: [],
-    logitRows: positions,
-  }, cache);
-  return await backend.read(logits) as Float32Array;
-}
 
 /** Packs into a temporary folder and hands it to `run`. */
 async function packed(
@@ -72,8 +46,8 @@ for (const name of ["dense", "moe"]) {
       await packed({ folder, precision: precisionOf(options) }, async (out, result) => {
         ok(result.parts > 1);
         expectErrors(result);
-        deepEqual(await logitsOf(out), await logitsOf(folder, options));
-        deepEqual(await logitsOf(out, options), await logitsOf(out));
+        deepEqual(await shortPromptLogits(out), await shortPromptLogits(folder, options));
+        deepEqual(await shortPromptLogits(out, options), await shortPromptLogits(out));
       });
     });
   }
@@ -85,7 +59,7 @@ Deno.test("packModel() packs drawn weights to what is drawn when loading", async
   const folder = memoryFolder("shape", files);
   const drawn = { synthetic: true, quantisation: "q4" } as const;
   await packed({ folder, precision: precisionOf(drawn), synthetic: true }, async (out) => {
-    deepEqual(await logitsOf(out), await logitsOf(folder, drawn));
+    deepEqual(await shortPromptLogits(out), await shortPromptLogits(folder, drawn));
   });
 });
 

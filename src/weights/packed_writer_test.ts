@@ -5,6 +5,7 @@ import type { PackedEntry } from "./packed_manifest.ts";
 import { PackedWriter, planParts } from "./packed_writer.ts";
 import { precisionOf } from "./precision.ts";
 import { diskFolder, memoryFolder } from "./source.ts";
+import { inTemporaryFolder } from "../../tests/temporary_folder.ts";
 
 const matrix = { format: "q4", experts: 1, rows: 16, columns: 64 } as const;
 /** Two panels of two groups of 144 bytes. */
@@ -41,15 +42,6 @@ async function filesOf(path: string): Promise<Map<string, Uint8Array>> {
     files.set(name, await Deno.readFile(join(path, name)));
   }
   return files;
-}
-
-async function inTemporaryFolder(run: (path: string) => Promise<void>): Promise<void> {
-  const path = await Deno.makeTempDir({ prefix: "flotilla-packed-" });
-  try {
-    await run(path);
-  } finally {
-    await Deno.remove(path, { recursive: true });
-  }
 }
 
 Deno.test("planParts() fills files up to a size and gives larger entries their own", () => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseReport, type Report } from "@/bench/report.ts";
+import { inTemporaryFolder } from "../temporary_folder.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -17,15 +18,6 @@ async function bench(...args: string[]): Promise<{ code: number; out: string; er
   const { code, stdout, stderr } = await command.output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code, out: text(stdout), errors: text(stderr) };
-}
-
-async function inTemporaryFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await use(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 const expectedNames = [

@@ -1,10 +1,9 @@
 /** A server in this process, with or without shards, and answers that can be compared bit by bit. */
 import assert from "node:assert/strict";
-import { createApp } from "@/api/app.ts";
+import { type LocalApp, localApp } from "@/cli/local_app.ts";
 import { openServing, type Serving } from "@/cli/serving.ts";
 import { systemClock } from "@/clock.ts";
 import { inlineCodec } from "@/media/codec.ts";
-import { MediaLoader } from "@/media/media_source.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import type { Quantisation } from "@/weights/precision.ts";
@@ -25,9 +24,9 @@ export interface Answer {
 
 export class FrontRig implements AsyncDisposable {
   readonly serving: Serving;
-  readonly #app: ReturnType<typeof createApp>;
+  readonly #app: LocalApp;
 
-  private constructor(serving: Serving, app: ReturnType<typeof createApp>) {
+  private constructor(serving: Serving, app: LocalApp) {
     this.serving = serving;
     this.#app = app;
   }
@@ -48,17 +47,7 @@ export class FrontRig implements AsyncDisposable {
       contextTokens: 512,
       ...(addresses && { cluster: { addresses, replicas, fallback, ...sharing } }),
     });
-    const app = createApp({
-      models: [serving.served],
-      clock: systemClock,
-      log: silentLogger,
-      metrics,
-      mediaLoader: new MediaLoader({ allowedHosts: [] }),
-      codec: inlineCodec(),
-      version: "test",
-      ready: () => true,
-      startedAtMs: 0,
-    });
+    const app = localApp({ serving, codec: inlineCodec(), metrics });
     return new FrontRig(serving, app);
   }
 

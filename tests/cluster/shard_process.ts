@@ -1,8 +1,6 @@
 /** A real shard in a process of its own, as a user starts it. */
-import { fileURLToPath } from "node:url";
-import { fixtureFolder } from "../server/server_process.ts";
+import { fixtureFolder, startDeno } from "../server/server_process.ts";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const READY = /waits on (127\.0\.0\.1:\d+)/;
 
 export class ShardProcess implements AsyncDisposable {
@@ -18,30 +16,12 @@ export class ShardProcess implements AsyncDisposable {
 
   /** Starts `shard` and waits until it says where it listens; on a free port unless told. */
   static async start(name: string, args: readonly string[] = []): Promise<ShardProcess> {
-    const child = new Deno.Command(Deno.execPath(), {
-      args: [
-        ...["run", "--no-check", "--allow-net", "--allow-read", "--allow-env", "--allow-sys"],
-        ...["src/main.ts", "shard", "--model", fixtureFolder("moe"), "--threads", "1"],
-        ...["--listen", "127.0.0.1:0", "--name", name, "--log", "error", ...args],
-      ],
-      cwd: root,
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    let seen = "";
-    const found = Promise.withResolvers<string>();
-    const watch = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
-      const decoder = new TextDecoder();
-      for await (const bytes of stream) {
-        seen += decoder.decode(bytes, { stream: true });
-        const match = READY.exec(seen);
-        if (match) found.resolve(match[1]!);
-      }
-    };
-    const output = Promise.allSettled([watch(child.stdout), watch(child.stderr)]);
-    child.status.then(() => found.reject(new Error(`The shard ended early:\n${seen}`)));
-    return new ShardProcess(await found.promise, child, output);
+    const { address, child, output } = await startDeno([
+      ...["run", "--no-check", "--allow-net", "--allow-read", "--allow-env", "--allow-sys"],
+      ...["src/main.ts", "shard", "--model", fixtureFolder("moe"), "--threads", "1"],
+      ...["--listen", "127.0.0.1:0", "--name", name, "--log", "error", ...args],
+    ], READY);
+    return new ShardProcess(address, child, output);
   }
 
   /** Ends at once, or stands still (`SIGSTOP`) and goes on (`SIGCONT`). */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { workerCodec } from "@/media/codec.ts";
 import { MediaLoader } from "@/media/media_source.ts";
 import { FIXTURES, json, testApp } from "./test_app.ts";
@@ -44,15 +45,6 @@ async function pngBomb(width: number, height: number): Promise<Uint8Array> {
   view.setUint32(20, height);
   view.setUint32(29, crc32(bytes.subarray(12, 29)));
   return bytes;
-}
-
-function crc32(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (0xedb88320 & -(crc & 1));
-  }
-  return ~crc >>> 0;
 }
 
 pictureTest("pictures of every format reach the engine as tiles", async ({ post, generator }) => {

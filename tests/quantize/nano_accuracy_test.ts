@@ -1,12 +1,9 @@
 /** What quantised weights cost the shipped model, in answers right on held-out pictures. */
 import { ok } from "node:assert/strict";
-import { createApp } from "@/api/app.ts";
 import { nanoFolder } from "@/cli/site.ts";
+import { localApp } from "@/cli/local_app.ts";
 import { openServing } from "@/cli/serving.ts";
-import { VERSION } from "@/cli/version.ts";
-import { systemClock } from "@/clock.ts";
 import { inlineCodec } from "@/media/codec.ts";
-import { MediaLoader } from "@/media/media_source.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import { type Precision, precisionLabel, precisionOf } from "@/weights/precision.ts";
@@ -48,17 +45,7 @@ async function score(precision: Precision): Promise<number> {
   });
   const codec = inlineCodec();
   try {
-    const app = createApp({
-      models: [serving.served],
-      clock: systemClock,
-      log: silentLogger,
-      metrics,
-      mediaLoader: new MediaLoader({ allowedHosts: [] }),
-      codec,
-      version: VERSION,
-      ready: () => true,
-      startedAtMs: systemClock.nowMs(),
-    });
+    const app = localApp({ serving, codec, metrics });
     const ask = async (item: Item): Promise<boolean> => {
       const response = await app.request("/v1/chat/completions", {
         method: "POST",

@@ -1,11 +1,9 @@
 /** Restarts with a disk cache: the same answers with fewer computed tokens and tiles. */
 import assert from "node:assert/strict";
-import { createApp } from "@/api/app.ts";
+import { localApp } from "@/cli/local_app.ts";
 import { openServing } from "@/cli/serving.ts";
-import { systemClock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import { inlineCodec } from "@/media/codec.ts";
-import { MediaLoader } from "@/media/media_source.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import { fixtureFolder, pictureUrl } from "./server_process.ts";
@@ -44,17 +42,7 @@ async function live(cacheFolder: string, options: Options = {}) {
     speculation: "off", // drafts are rows too, and their number depends on the machine's speed
     ...options,
   });
-  const app = createApp({
-    models: [serving.served],
-    clock: systemClock,
-    log: silentLogger,
-    metrics,
-    mediaLoader: new MediaLoader({ allowedHosts: [] }),
-    codec: inlineCodec(),
-    version: "test",
-    ready: () => true,
-    startedAtMs: 0,
-  });
+  const app = localApp({ serving, codec: inlineCodec(), metrics });
   const answers: Answer[] = [];
   for (const body of bodies) {
     const response = await app.request("/v1/chat/completions", {

@@ -1,20 +1,16 @@
 /** The same request gives the same tokens and logits alone, in a batch, and on 1 or 2 threads. */
 import assert from "node:assert/strict";
-import { createApp } from "@/api/app.ts";
+import { type LocalApp, localApp } from "@/cli/local_app.ts";
 import { openServing } from "@/cli/serving.ts";
-import { systemClock } from "@/clock.ts";
 import { inlineCodec } from "@/media/codec.ts";
-import { MediaLoader } from "@/media/media_source.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import { fixtureFolder, pictureUrl } from "./server_process.ts";
 
-type App = ReturnType<typeof createApp>;
-
 /** An app in this process, on the WASM kernels. */
 async function withApp<T>(
   options: { model: string; threads: number; quantisation?: "q8" },
-  use: (app: App) => Promise<T>,
+  use: (app: LocalApp) => Promise<T>,
 ): Promise<T> {
   const metrics = new Metrics();
   const serving = await openServing({
@@ -27,17 +23,7 @@ async function withApp<T>(
     metrics,
   });
   try {
-    return await use(createApp({
-      models: [serving.served],
-      clock: systemClock,
-      log: silentLogger,
-      metrics,
-      mediaLoader: new MediaLoader({ allowedHosts: [] }),
-      codec: inlineCodec(),
-      version: "test",
-      ready: () => true,
-      startedAtMs: 0,
-    }));
+    return await use(localApp({ serving, codec: inlineCodec(), metrics }));
   } finally {
     await serving.close();
   }
@@ -73,7 +59,7 @@ interface Choice {
 }
 
 /** Tokens and every printed digit of the log-probabilities. */
-async function ask(app: App, body: object): Promise<string> {
+async function ask(app: LocalApp, body: object): Promise<string> {
   const response = await app.request("/v1/chat/completions", {
     method: "POST",
     headers: { "content-type": "application/json" },

@@ -6,6 +6,35 @@ const READY = /on (http:\/\/127\.0\.0\.1:\d+)/;
 
 export const fixtureFolder = (name: string): string => `${root}tests/fixtures/model/${name}`;
 
+/** A Deno program of this repository, once the first group of `address` stands in its output. */
+export async function startDeno(args: readonly string[], address: RegExp): Promise<{
+  readonly address: string;
+  readonly child: Deno.ChildProcess;
+  /** Settles when the program has closed its output. */
+  readonly output: Promise<unknown>;
+}> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: root,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const seen: string[] = [];
+  const found = Promise.withResolvers<string>();
+  const watch = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
+    const decoder = new TextDecoder();
+    for await (const bytes of stream) {
+      seen.push(decoder.decode(bytes, { stream: true }));
+      const match = address.exec(seen.join(""));
+      if (match) found.resolve(match[1]!);
+    }
+  };
+  const output = Promise.allSettled([watch(child.stdout), watch(child.stderr)]);
+  child.status.then(() => found.reject(new Error(`The program ended early:\n${seen.join("")}`)));
+  return { address: await found.promise, child, output };
+}
+
 export class ServerProcess implements AsyncDisposable {
   readonly url: string;
   readonly #child: Deno.ChildProcess;
@@ -19,7 +48,7 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Starts `serve` on a free port and waits until it says that it is ready. */
   static async start(args: readonly string[]): Promise<ServerProcess> {
-    return await ServerProcess.#spawn([
+    return await ServerProcess.startProgram([
       "run",
       "--no-check",
       "--unstable-no-legacy-abort",
@@ -39,30 +68,8 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Starts any Deno program and waits for the address in its output. */
   static async startProgram(args: readonly string[], address: RegExp): Promise<ServerProcess> {
-    return await ServerProcess.#spawn(args, address);
-  }
-
-  static async #spawn(args: readonly string[], address: RegExp): Promise<ServerProcess> {
-    const child = new Deno.Command(Deno.execPath(), {
-      args: [...args],
-      cwd: root,
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const seen: string[] = [];
-    const found = Promise.withResolvers<string>();
-    const watch = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
-      const decoder = new TextDecoder();
-      for await (const bytes of stream) {
-        seen.push(decoder.decode(bytes, { stream: true }));
-        const match = address.exec(seen.join(""));
-        if (match) found.resolve(match[1]!);
-      }
-    };
-    const output = Promise.allSettled([watch(child.stdout), watch(child.stderr)]);
-    child.status.then(() => found.reject(new Error(`The server ended early:\n${seen.join("")}`)));
-    return new ServerProcess(await found.promise, child, output);
+    const started = await startDeno(args, address);
+    return new ServerProcess(started.address, started.child, started.output);
   }
 
   /** Resident memory in bytes. */

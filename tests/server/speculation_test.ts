@@ -1,17 +1,13 @@
 /** The same requests over HTTP give the same answers whatever drafts tokens, and drafts come true. */
 import assert from "node:assert/strict";
-import { createApp } from "@/api/app.ts";
+import { type LocalApp, localApp } from "@/cli/local_app.ts";
 import { openServing } from "@/cli/serving.ts";
-import { systemClock } from "@/clock.ts";
 import type { SpeculationMode } from "@/engine/speculation.ts";
 import { OperatingError } from "@/errors.ts";
 import { inlineCodec } from "@/media/codec.ts";
-import { MediaLoader } from "@/media/media_source.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import { fixtureFolder, pictureUrl } from "./server_process.ts";
-
-type App = ReturnType<typeof createApp>;
 
 function serving(speculation: SpeculationMode, metrics: Metrics, draftFolder?: string) {
   return openServing({
@@ -29,22 +25,12 @@ function serving(speculation: SpeculationMode, metrics: Metrics, draftFolder?: s
 
 async function withApp<T>(
   options: { speculation: SpeculationMode; draftFolder?: string },
-  use: (app: App, metrics: Metrics) => Promise<T>,
+  use: (app: LocalApp, metrics: Metrics) => Promise<T>,
 ): Promise<T> {
   const metrics = new Metrics();
   const opened = await serving(options.speculation, metrics, options.draftFolder);
   try {
-    const app = createApp({
-      models: [opened.served],
-      clock: systemClock,
-      log: silentLogger,
-      metrics,
-      mediaLoader: new MediaLoader({ allowedHosts: [] }),
-      codec: inlineCodec(),
-      version: "test",
-      ready: () => true,
-      startedAtMs: 0,
-    });
+    const app = localApp({ serving: opened, codec: inlineCodec(), metrics });
     return await use(app, metrics);
   } finally {
     await opened.close();
@@ -91,7 +77,7 @@ interface Answer {
   };
 }
 
-async function ask(app: App, body: object): Promise<Answer> {
+async function ask(app: LocalApp, body: object): Promise<Answer> {
   const response = await app.request("/v1/chat/completions", {
     method: "POST",
     headers: { "content-type": "application/json" },

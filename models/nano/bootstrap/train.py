@@ -127,7 +127,7 @@ def work(rank, world, o):
         model.load_state_dict(st["model"])
         if "cues" in st:
             asked.load_state_dict(st["cues"])
-        if "cues" in st and "opt" in st:
+        if "opt" in st:
             for opt, saved in zip(opts, st["opt"]):
                 saved["param_groups"] = opt.state_dict()["param_groups"]
                 opt.load_state_dict(saved)

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type GgufShape, writeGguf } from "./gguf.ts";
 import { towerGraph, writeTower } from "./onnx.ts";
+import { inTemporaryFolder } from "../../../tests/temporary_folder.ts";
 
 const shape: GgufShape = {
   layers: 2,
@@ -59,15 +60,6 @@ class GgufReader {
     if (type === 5) return this.#view.getInt32(this.#at - 4, true);
     assert.equal(type, 4);
     return this.#view.getUint32(this.#at - 4, true);
-  }
-}
-
-async function inTemporaryFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await use(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
   }
 }
 
