@@ -209,34 +209,33 @@ export class ExpertServer {
     this.#work();
   }
 
-  /** Works until nothing waits. Never more than one runs. */
-  #work(): void {
+  /**
+   * Works until nothing waits. Never more than one runs. The last look at the queues and the end of
+   * `#isWorking` are one synchronous piece: with a microtask between them, what arrives there would
+   * wait for the next arrival.
+   */
+  async #work(): Promise<void> {
     if (this.#isWorking) return;
     this.#isWorking = true;
-    const step = async (): Promise<void> => {
-      while (await this.#next());
-    };
-    step().finally(() => this.#isWorking = false);
+    for (let job = this.#next(); job; job = this.#next()) await job();
+    this.#isWorking = false;
   }
 
-  async #next(): Promise<boolean> {
+  /** What to do next, calls first; undefined when nothing waits. No job fails. */
+  #next(): (() => Promise<void> | void) | undefined {
     const queued = this.#calls.shift();
-    if (queued) {
-      await this.#serve(queued);
-      return true;
-    }
-    if (this.#isClosed) return false;
+    if (queued) return () => this.#serve(queued);
+    if (this.#isClosed) return undefined;
     const dropped = this.#drops.shift();
-    if (dropped !== undefined) {
-      // It may have been assigned again meanwhile.
-      const { holdings, experts } = this.#options;
-      if (!holdings.held.has(dropped)) experts.drop(this.#placeOf(dropped));
-      return true;
-    }
+    if (dropped !== undefined) return () => this.#dropExpert(dropped);
     const slot = this.#loads.shift();
-    if (slot === undefined) return false;
-    await this.#loadExpert(slot);
-    return true;
+    return slot === undefined ? undefined : () => this.#loadExpert(slot);
+  }
+
+  #dropExpert(slot: number): void {
+    const { holdings, experts } = this.#options;
+    // It may have been assigned again meanwhile.
+    if (!holdings.held.has(slot)) experts.drop(this.#placeOf(slot));
   }
 
   #placeOf(slot: number): ExpertPlace {

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import type { ExpertPairs } from "@/model/expert_bank.ts";
-import { connect, HandClock, record, settle } from "./_peers.ts";
+import { connect, HandClock, identityOf, record, settle } from "./_peers.ts";
 import { encodeAssignment } from "./assignment_text.ts";
 import { decodeResult, encodeCall } from "./call_frames.ts";
-import type { ReceivedFrame } from "./connection.ts";
+import type { Connection, ConnectionEvents, ReceivedFrame } from "./connection.ts";
 import { decodeControl, encodeControl } from "./control_frames.ts";
 import { ExpertGrid } from "./expert_grid.ts";
 import { ExpertServer } from "./expert_server.ts";
+import { type OutgoingFrame, readHeader } from "./frame.ts";
 import { Holdings } from "./holdings.ts";
 
 const grid = new ExpertGrid({ layers: [0, 1], experts: 4 });
@@ -57,16 +58,31 @@ function failuresIn(frames: readonly ReceivedFrame[]): (string | undefined)[] {
   });
 }
 
+interface CallChange {
+  readonly epoch?: number;
+  readonly timeLeftMs?: number;
+  readonly callId?: number;
+}
+
+/** One row of twos for some experts of layer 1. */
+function callFrame(wanted: readonly number[], change: CallChange): OutgoingFrame {
+  const { epoch = 1, timeLeftMs = 100, callId = 1 } = change;
+  return encodeCall({
+    ...{ callId, epoch, timeLeftMs, step: 0, layer: 1, width: WIDTH, encoding: "f32" },
+    ...{ reply: "pairs", replyEncoding: "f32", weights: new Float32Array(), rowIndex: [0] },
+    choiceCounts: Uint16Array.of(wanted.length),
+    experts: Uint16Array.from(wanted),
+    source: new Float32Array(WIDTH).fill(2),
+  });
+}
+
 async function rig(
   run: (args: {
     clock: HandClock;
     experts: ScalingExperts;
     server: ExpertServer;
     assign: (keep: number[], serial: number) => Promise<void>;
-    call: (
-      experts: number[],
-      change?: { epoch?: number; timeLeftMs?: number; callId?: number },
-    ) => Promise<void>;
+    call: (experts: number[], change?: CallChange) => Promise<void>;
     /** Answers of calls so far: the first value of each result, or the reason of a refusal. */
     answers: () => (number | string)[];
     failures: () => (string | undefined)[];
@@ -91,14 +107,8 @@ async function rig(
       await settle();
       await settle();
     },
-    async call(wanted, { epoch = 1, timeLeftMs = 100, callId = 1 } = {}) {
-      front.send(encodeCall({
-        ...{ callId, epoch, timeLeftMs, step: 0, layer: 1, width: WIDTH, encoding: "f32" },
-        ...{ reply: "pairs", replyEncoding: "f32", weights: new Float32Array(), rowIndex: [0] },
-        choiceCounts: Uint16Array.of(wanted.length),
-        experts: Uint16Array.from(wanted),
-        source: new Float32Array(WIDTH).fill(2),
-      }));
+    async call(wanted, change = {}) {
+      front.send(callFrame(wanted, change));
       await settle();
       await settle();
     },
@@ -140,6 +150,59 @@ Deno.test("ExpertServer refuses calls whose time is over, and forgets cancelled 
     await settle();
     assert.deepEqual(answers(), [22, "deadline_passed"]);
   }));
+
+/** A connection that hands `send` on, and whose frames come from `arrive`. */
+function connectionTo(send: (frame: OutgoingFrame) => void) {
+  let events: ConnectionEvents | undefined;
+  const connection: Connection = {
+    peer: identityOf("front"),
+    peerAddress: "test",
+    frameBytesMax: 1 << 16,
+    roundTrip: undefined,
+    peerLoad: undefined,
+    closed: false,
+    attach: (owner) => void (events = owner),
+    send(frame) {
+      send(frame);
+      return "sent";
+    },
+    close() {},
+  };
+  const arrive = (frame: OutgoingFrame): void => {
+    const header = readHeader(frame.bytes, connection.frameBytesMax);
+    events!.frame({ header, body: frame.body, receivedMs: 1000 });
+  };
+  return { connection, arrive };
+}
+
+Deno.test("ExpertServer computes a call that arrives while it comes to rest", async () => {
+  const holdings = new Holdings({ node: "s", incarnation: 1, grid, capacity: 8 });
+  const member = { id: "s", incarnation: 1, role: "shard", address: "", node: undefined } as const;
+  const clock = new HandClock();
+  const server = new ExpertServer({ grid, holdings, experts: new ScalingExperts(), member, clock });
+  let answered = () => {};
+  const { connection, arrive } = connectionTo(({ type }) => {
+    if (type === "result") answered();
+  });
+  server.accept(connection);
+  const order = { fence: 1, serial: 1, epochMin: 1, epochMax: 2, keep: new Set([5]) };
+  arrive(encodeControl({ type: "assign", text: encodeAssignment(order) }));
+  await settle();
+  // Each call comes some microtasks after the answer to the one before.
+  for (let microtasks = 0; microtasks < 24; microtasks++) {
+    let isAnswered = false;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    answered = resolve;
+    arrive(callFrame([1], { callId: 1 }));
+    await promise;
+    for (let i = 0; i < microtasks; i++) await undefined;
+    answered = () => isAnswered = true;
+    arrive(callFrame([1], { callId: 2 }));
+    await settle();
+    assert.ok(isAnswered, `no answer to a call ${microtasks} microtasks after an answer`);
+  }
+  await server.close();
+});
 
 Deno.test("ExpertServer reports an expert that cannot be loaded", () =>
   rig(async ({ assign, failures }) => {

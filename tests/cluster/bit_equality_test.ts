@@ -1,7 +1,5 @@
 /**
  * A model over shards says exactly what it says alone: the same tokens, the same bits.
- * Not yet in the suite: on a loaded machine a layer call now and then gets no answer for ten seconds.
- * Run it with `deno test -A tests/cluster/bit_equality_trial.ts`.
  */
 import assert from "node:assert/strict";
 import type { Quantisation } from "@/weights/precision.ts";

@@ -1,7 +1,5 @@
 /**
  * Shards that die or stand still in the middle of answers, and experts that nobody owns.
- * Not yet in the suite: on a loaded machine a layer call now and then gets no answer for ten seconds.
- * Run it with `deno test -A tests/cluster/failure_trial.ts`.
  */
 import assert from "node:assert/strict";
 import { FrontRig, pause } from "./front_rig.ts";
