@@ -5,15 +5,16 @@ import { fileURLToPath } from "node:url";
 /** Folder of the checkout. */
 export const repositoryRoot = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Folders that are downloaded, built or private, never written by hand. */
-const skippedFolders = new Set([".git", "node_modules", "target", ".cache", "tmp", "__pycache__"]);
+/** What is downloaded, built or private, never written by hand; `.git` is a file in a worktree. */
+const skippedNames = new Set([".git", "node_modules", "target", ".cache", "tmp", "__pycache__"]);
 
 /** Paths of all files under a folder, relative to the root, with forward slashes, sorted. */
 export function filesUnder(folder: string): string[] {
   const paths: string[] = [];
   for (const entry of Deno.readDirSync(join(repositoryRoot, folder))) {
     const path = folder === "." ? entry.name : `${folder}/${entry.name}`;
-    if (entry.isDirectory && !skippedFolders.has(entry.name)) paths.push(...filesUnder(path));
+    if (skippedNames.has(entry.name)) continue;
+    if (entry.isDirectory) paths.push(...filesUnder(path));
     if (entry.isFile && !entry.name.endsWith(".log")) paths.push(path);
   }
   return paths.sort();
