@@ -15,6 +15,7 @@ export type ErrorCode =
   | "not_found"
   | "method_not_allowed"
   | "unsupported_media_type"
+  | "conflict" // the state of things does not allow it now
   | "unauthorized"
   | "overloaded" // queue full: retry later
   | "unavailable" // starting, draining or lost a needed part

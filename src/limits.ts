@@ -210,6 +210,10 @@ export const limits = {
   shardQueuePairsMax: 262_144,
   /** Experts read from disk that a front keeps when no shard answers for them. */
   fallbackExpertsMax: 128,
+  /** Round trips of one shard whose percentiles a front knows. */
+  roundTripsKept: 256,
+  /** How long a shard that was told to stop waits for others to take its experts. */
+  shardDrainMs: 60_000,
   /** Time between two looks of a front at members and plans. */
   frontTickMs: 50,
   /** (row, expert) pairs from which one layer's call spreads over all owners. */

@@ -25,6 +25,7 @@ const ERROR_FORMS: Readonly<Record<ErrorCode, ErrorForm>> = {
   model_not_found: { status: 404, type: INVALID },
   not_found: { status: 404, type: INVALID },
   method_not_allowed: { status: 405, type: INVALID },
+  conflict: { status: 409, type: INVALID },
   unsupported_media_type: { status: 415, type: INVALID },
   unauthorized: { status: 401, type: "authentication_error", code: "invalid_api_key" },
   overloaded: { status: 429, type: "rate_limit_error" },

@@ -1,5 +1,7 @@
 /** Opens the front of a cluster for one served model: the experts that the model then uses. */
 import { systemClock } from "@/clock.ts";
+import { ClusterGauges } from "@/cluster/cluster_gauges.ts";
+import { ClusterTelemetry } from "@/cluster/cluster_telemetry.ts";
 import { ExpertGrid } from "@/cluster/expert_grid.ts";
 import { FallbackExperts } from "@/cluster/fallback_experts.ts";
 import { ClusterFront } from "@/cluster/front.ts";
@@ -13,9 +15,12 @@ import { ExpertBank } from "@/model/expert_bank.ts";
 import { ExpertStore } from "@/model/expert_store.ts";
 import type { ExpertExecutor } from "@/model/experts.ts";
 import type { Logger } from "@/telemetry/log.ts";
+import type { Metrics } from "@/telemetry/metrics.ts";
+import { isTracing, openTracer } from "@/telemetry/trace.ts";
 import type { Precision } from "@/weights/precision.ts";
 import { diskFolder } from "@/weights/source.ts";
 import { type ClusterFlags, clusterIdentity, nodeName } from "./cluster_flags.ts";
+import { VERSION } from "./version.ts";
 
 export interface ClusterExperts {
   readonly experts: ExpertExecutor;
@@ -28,10 +33,16 @@ export interface ClusterExperts {
 /** Returns at once; the shards may come later. Throws OperatingError for a dense model. */
 export async function openClusterExperts(
   backend: Backend,
-  model: Partial<Precision> & { folder: string; synthetic?: boolean; id: string; log: Logger },
+  model: Partial<Precision> & {
+    folder: string;
+    synthetic?: boolean;
+    id: string;
+    log: Logger;
+    metrics: Metrics;
+  },
   cluster: ClusterFlags,
 ): Promise<ClusterExperts> {
-  const { folder, synthetic = false, log } = model;
+  const { folder, synthetic = false, log, metrics } = model;
   const store = await ExpertStore.open({ ...model, folder: diskFolder(folder) });
   const { precision, layers, moe } = store;
   const bank = cluster.fallback ? new ExpertBank(backend, store) : undefined;
@@ -61,8 +72,15 @@ export async function openClusterExperts(
     // Kernels of quantised weights read activations as int8 codes, whoever computes them.
     encoding: precision.quantisation === "none" ? "f32" : "int8",
     fallback: bank && new FallbackExperts(bank, { keptMax: limits.fallbackExpertsMax }),
+    telemetry: new ClusterTelemetry({
+      clock: systemClock,
+      metrics,
+      tracer: isTracing(Deno.env) ? openTracer(VERSION) : undefined,
+    }),
     noticed: (message, facts) => log.info(message, facts),
   });
+  const gauges = new ClusterGauges(metrics);
+  const stopGauges = metrics.onRender(() => gauges.update(front.status()));
   return {
     experts: new RemoteExperts(backend, front),
     front,
@@ -74,6 +92,7 @@ export async function openClusterExperts(
       },
     }),
     async close() {
+      stopGauges();
       await front.close();
       bank?.close();
     },

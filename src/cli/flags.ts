@@ -259,6 +259,13 @@ const flagTable: readonly FlagRow[] = [
     help: "Memory for experts in MiB; default: three quarters of what is free",
   },
   {
+    name: "drain-seconds",
+    commands: ["shard"],
+    value: "N",
+    ...integer(0, 86_400),
+    help: "After a stop signal, longest wait for other shards to take its experts (60)",
+  },
+  {
     name: "secret-file",
     commands: ["serve", "shard"],
     value: "FILE",

@@ -5,6 +5,7 @@
 import { findPromptTokens, type ServedModel } from "@/chat/served_model.ts";
 import { readGrammar } from "@/chat/template.ts";
 import { systemClock } from "@/clock.ts";
+import type { ClusterControl } from "@/cluster/cluster_control.ts";
 import type { Archive } from "@/engine/archive.ts";
 import { Engine } from "@/engine/engine.ts";
 import type { EngineBounds } from "@/engine/bounds.ts";
@@ -69,6 +70,8 @@ export interface Serving {
   readonly backend: Backend;
   /** Why new requests cannot be served just now. */
   problem(): OperatingError | undefined;
+  /** Of a model whose experts are computed by shards. */
+  readonly cluster: ClusterControl | undefined;
   close(): Promise<void>;
 }
 
@@ -150,7 +153,7 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     await backend.close();
   };
   const problem = () => cluster?.front.problem();
-  return { served, engine, backend, problem, close };
+  return { served, engine, backend, problem, cluster: cluster?.front, close };
 }
 
 /** The model's part of the disk cache, if there is one. */

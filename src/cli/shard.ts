@@ -10,6 +10,7 @@ import type { Backend } from "@/kernels/backend.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { ExpertBank } from "@/model/expert_bank.ts";
 import { ExpertStore } from "@/model/expert_store.ts";
+import { limits } from "@/limits.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
 import { diskFolder } from "@/weights/source.ts";
 import { backendFlags } from "./backend_flags.ts";
@@ -138,8 +139,22 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
   });
   printLine(`Flotilla shard ${node} waits on ${listener.address} (${capacity} experts fit)`);
   await stopSignal();
+  await leave(server, { flags, log });
   await listener.close();
   await server.close();
+}
+
+/** Gives the experts away before the process ends; a second signal ends it at once. */
+async function leave(
+  server: ExpertServer,
+  { flags, log }: { flags: Flags; log: Logger },
+): Promise<void> {
+  const seconds = flags.number("drain-seconds");
+  const timeoutMs = seconds === undefined ? limits.shardDrainMs : 1000 * seconds;
+  log.info("draining", { timeoutMs });
+  const isEmpty = await Promise.race([server.drained(timeoutMs), stopSignal().then(() => false)]);
+  if (isEmpty) log.info("drained");
+  else log.warn("leaving with experts that no other shard took");
 }
 
 export async function shard(flags: Flags): Promise<number> {

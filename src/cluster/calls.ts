@@ -44,9 +44,13 @@ export interface CallContext {
   nextAttempt(): number;
 }
 
+/** Asked at first, again after a failure or silence, or beside a slow node. */
+export type SendReason = "first" | "retry" | "hedge";
+
 export type CallEffect =
   | (CallPart & {
     readonly type: "send";
+    readonly reason: SendReason;
     readonly node: NodeId;
     readonly epoch: number;
     readonly layer: number;
@@ -71,6 +75,7 @@ export class LayerCall {
   readonly #attempts = new Map<number, Attempt>();
   readonly #deadlineMs: number;
   #isDone = false;
+  #reason: SendReason = "first";
   #effects: CallEffect[] = [];
   readonly counts = { sent: 0, hedgedRows: 0, retries: 0, fallbacks: 0 };
 
@@ -96,6 +101,7 @@ export class LayerCall {
 
   start(nowMs: number): CallEffect[] {
     this.#ask(this.#root, nowMs);
+    this.#reason = "retry";
     for (const { node, share } of this.#attempts.values()) {
       if (this.#isRemote(node)) this.#context.hedges.earn(share.rows);
     }
@@ -232,7 +238,9 @@ export class LayerCall {
     if (groups.missing.length > 0 || groups.nodes.length === 0) return;
     if (!this.#context.hedges.spend(share.rows)) return;
     this.counts.hedgedRows += share.rows;
+    this.#reason = "hedge";
     this.#split(share, { groups, avoid, nowMs });
+    this.#reason = "retry";
   }
 
   /** A silent node: others are asked when there are any; its own reply is still taken. */
@@ -330,6 +338,7 @@ export class LayerCall {
     this.#context.health.sent(node, share.rows);
     this.#effects.push({
       type: "send",
+      reason: this.#reason,
       node,
       epoch,
       attempt,

@@ -2,7 +2,10 @@
  * The state of a cluster as one plain value, for `cluster status`, the cluster page and metrics.
  * Computes figures from what the cores know; owns no state.
  */
-import type { Coordinator } from "./coordinator.ts";
+import type { ClusterTelemetry, NodeCalls, RoundTrips } from "./cluster_telemetry.ts";
+import type { CallTotals } from "./cluster_telemetry.ts";
+import type { Connection } from "./connection.ts";
+import type { Coordinator, PlanCounts } from "./coordinator.ts";
 import { layerEntropies, maxOverMean } from "./entropy.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
 import { type ExpertLoad, tokenKinds } from "./load.ts";
@@ -13,6 +16,7 @@ import { capacityOf, type NodeId, uncoveredSlots } from "./placement.ts";
 export interface NodeStatus {
   readonly id: NodeId;
   readonly address: string;
+  readonly numericClass: string;
   readonly draining: boolean;
   readonly connected: boolean;
   readonly circuit: CircuitState;
@@ -20,12 +24,28 @@ export interface NodeStatus {
   readonly planned: number;
   readonly held: number;
   readonly capacity: number;
+  /** Memory for experts. */
+  readonly memoryBytes: number;
+  readonly heldBytes: number;
   /** (token, expert) rows per second: measured ability, and what the plan sends here. */
   readonly speed: number;
   readonly load: number;
+  /** Share of the last heartbeat's time in which it computed, 0 to 1. */
+  readonly busy: number | undefined;
   readonly waitingRows: number;
+  /** Smoothed round trip of heartbeats. */
+  readonly heartbeatMs: number | undefined;
+  /** Round trips of its last calls, computing included. */
+  readonly roundTrips: RoundTrips | undefined;
+  readonly calls: NodeCalls;
   /** Why it cannot serve, or could not load. */
   readonly problem: string | undefined;
+}
+
+/** An address of `--cluster` at which no shard answers. */
+export interface SilentAddress {
+  readonly address: string;
+  readonly problem: string;
 }
 
 export interface LayerStatus {
@@ -37,46 +57,69 @@ export interface LayerStatus {
 }
 
 export interface ClusterStatus {
+  readonly front: NodeId;
   readonly planner: NodeId | undefined;
   readonly epoch: number;
+  /** What the planner does; "following" when another front plans. */
   readonly phase: string;
-  readonly plansGivenUp: number;
+  readonly plans: PlanCounts;
+  readonly experts: number;
+  /** Copies of every expert that are asked for, and experts with fewer. */
+  readonly replicas: number;
+  readonly underReplicated: number;
   /** Experts without a live owner; experts with only one. */
   readonly uncovered: number;
   readonly single: number;
   readonly balance: number;
   readonly entropy: number;
   readonly tokensPerSecond: Readonly<Record<typeof tokenKinds[number], number>>;
+  readonly calls: CallTotals;
+  /** Why new requests are refused. */
+  readonly problem: string | undefined;
   readonly nodes: readonly NodeStatus[];
+  readonly silent: readonly SilentAddress[];
   readonly layers: readonly LayerStatus[];
 }
 
-export function clusterStatus(args: {
-  grid: ExpertGrid;
-  view: MembershipView;
-  coordinator: Coordinator;
-  health: NodeHealth;
-  load: ExpertLoad;
-}): ClusterStatus {
-  const { grid, view, coordinator, load } = args;
+/** What the cores know. */
+export interface StatusSources {
+  readonly front: NodeId;
+  readonly grid: ExpertGrid;
+  readonly view: MembershipView;
+  readonly replicas: number;
+  readonly coordinator: Coordinator;
+  readonly health: NodeHealth;
+  readonly load: ExpertLoad;
+  readonly telemetry: ClusterTelemetry;
+  readonly problem: string | undefined;
+  readonly silent: readonly SilentAddress[];
+  connection(node: NodeId): Pick<Connection, "roundTrip" | "peerLoad"> | undefined;
+}
+
+export function clusterStatus(sources: StatusSources): ClusterStatus {
+  const { front, grid, view, replicas, coordinator, load, telemetry } = sources;
   const placement = view.plan?.placement;
   const total = load.total();
-  const busy = busyByLayer(args, total);
-  const entropies = layerEntropies(grid, total);
-  const layers = entropies.map(({ layer, relative }, row) => ({
+  const busy = busyByLayer(sources, total);
+  const layers = layerEntropies(grid, total).map(({ layer, relative }, row) => ({
     layer,
     entropy: relative,
     balance: maxOverMean([...busy[row]!.values()]),
   }));
   const isLive = (id: NodeId) => view.members.has(id);
+  const copies = placement?.owners.map((owners) => owners.filter(isLive).length);
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   return {
+    front,
     planner: plannerOf(view)?.member.id,
     epoch: placement?.epoch ?? 0,
     phase: coordinator.phase.name,
-    plansGivenUp: coordinator.givenUp,
+    plans: { ...coordinator.counts },
+    experts: grid.size,
+    replicas,
+    underReplicated: copies?.filter((count) => count < replicas).length ?? grid.size,
     uncovered: placement ? uncoveredSlots(placement, isLive).length : grid.size,
-    single: placement?.owners.filter((owners) => owners.filter(isLive).length === 1).length ?? 0,
+    single: copies?.filter((count) => count === 1).length ?? 0,
     balance: mean(layers.map((layer) => layer.balance)),
     entropy: mean(layers.map((layer) => layer.entropy)),
     tokensPerSecond: {
@@ -84,7 +127,10 @@ export function clusterStatus(args: {
       decode: sum(load.rates("decode")),
       vision: sum(load.rates("vision")),
     },
-    nodes: nodeStatuses(args, total),
+    calls: { ...telemetry.totals },
+    problem: sources.problem,
+    nodes: nodeStatuses(sources, total),
+    silent: sources.silent,
     layers,
   };
 }
@@ -95,12 +141,13 @@ function sum(values: Float64Array): number {
 
 /** Time per second that each live node works for each layer, if replicas share alike. */
 function busyByLayer(
-  { grid, view }: { grid: ExpertGrid; view: MembershipView },
+  { grid, view }: Pick<StatusSources, "grid" | "view">,
   load: Float64Array,
 ): Map<NodeId, number>[] {
   const speeds = new Map<NodeId, number>();
   for (const { member } of view.members.values()) {
-    if (member.node) speeds.set(member.id, member.node.speed);
+    // A node that gives its experts away has no share in the balance.
+    if (member.node && !member.node.draining) speeds.set(member.id, member.node.speed);
   }
   return grid.layers.map((layer) => {
     const busy = new Map([...speeds.keys()].map((id) => [id, 0]));
@@ -115,15 +162,8 @@ function busyByLayer(
   });
 }
 
-function nodeStatuses(
-  args: {
-    view: MembershipView;
-    coordinator: Coordinator;
-    health: NodeHealth;
-  },
-  load: Float64Array,
-): NodeStatus[] {
-  const { view, coordinator, health } = args;
+/** Experts and rows per second that the plan gives to each node. */
+function ownedByNode({ view }: StatusSources, load: Float64Array) {
   const owned = new Map<NodeId, { slots: number; load: number }>();
   view.plan?.placement.owners.forEach((owners, slot) => {
     for (const id of owners) {
@@ -134,22 +174,37 @@ function nodeStatuses(
       });
     }
   });
-  const nodes = [...view.members.values()].flatMap(({ member }) => {
+  return owned;
+}
+
+function nodeStatuses(sources: StatusSources, load: Float64Array): NodeStatus[] {
+  const { view, coordinator, health, telemetry } = sources;
+  const owned = ownedByNode(sources, load);
+  const nodes = [...view.members.values()].flatMap(({ member }): NodeStatus[] => {
     const { node, id, address } = member;
     if (!node) return [];
     const report = coordinator.reports.get(id);
+    const connection = sources.connection(id);
+    const held = report?.held.size ?? 0;
     return [{
       id,
       address,
+      numericClass: node.numericClass,
       draining: node.draining,
       connected: health.isConnected(id),
       circuit: health.circuit(id),
       planned: owned.get(id)?.slots ?? 0,
-      held: report?.held.size ?? 0,
+      held,
       capacity: capacityOf(node),
+      memoryBytes: node.memoryBytes,
+      heldBytes: held * node.expertBytes,
       speed: node.speed,
       load: owned.get(id)?.load ?? 0,
+      busy: connection?.peerLoad?.busy,
       waitingRows: health.waitingRows(id),
+      heartbeatMs: connection?.roundTrip?.smoothedMs,
+      roundTrips: telemetry.roundTripsOf(id),
+      calls: { ...telemetry.callsOf(id) },
       problem: coordinator.lastPlan?.refused.get(id) ?? report?.failure,
     }];
   });

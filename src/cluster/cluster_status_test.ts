@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { Metrics } from "@/telemetry/metrics.ts";
 import { defaultClusterBounds } from "./bounds.ts";
 import { clusterStatus } from "./cluster_status.ts";
+import { ClusterTelemetry } from "./cluster_telemetry.ts";
 import { Coordinator } from "./coordinator.ts";
 import { ExpertGrid } from "./expert_grid.ts";
 import { ExpertLoad } from "./load.ts";
@@ -36,9 +38,17 @@ Deno.test("clusterStatus() gives owners, balance, entropy and what is missing", 
   health.connected("a", { nowMs: 0, speed: 100 });
   const policy = { ...defaultPlanPolicy, identity };
   const coordinator = new Coordinator({ id: "front", grid, policy, bounds: defaultClusterBounds });
-  const status = clusterStatus({ grid, view: table.view, coordinator, health, load });
+  const clock = { nowMs: () => 0, epochMs: () => 0 };
+  const telemetry = new ClusterTelemetry({ clock, metrics: new Metrics() });
+  telemetry.layer({ layer: 0, step: 0, rows: 3 }).sent("a", "hedge", 3);
+  const status = clusterStatus({
+    ...{ front: "front", grid, view: table.view, replicas: 2, coordinator, health, load },
+    ...{ telemetry, problem: undefined, silent: [] },
+    connection: () => undefined,
+  });
   assert.deepEqual([status.planner, status.epoch, status.phase], ["front", 6, "following"]);
-  assert.deepEqual([status.uncovered, status.single], [1, 2]);
+  assert.deepEqual([status.uncovered, status.single, status.underReplicated], [1, 2, 3]);
+  assert.deepEqual([status.nodes[0]!.calls.hedge, status.nodes[0]!.calls.rows], [1, 3]);
   assert.deepEqual(status.layers.map(({ balance }) => balance), [1.5, 1]);
   assert.ok(Math.abs(status.layers[0]!.entropy - 0.8112781244591328) < 1e-9);
   assert.equal(status.layers[1]!.entropy, 0);

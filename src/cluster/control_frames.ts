@@ -1,6 +1,6 @@
 /**
  * Messages that are neither calls nor results, as values and as frames: refusals, cancels,
- * heartbeats, credits, assignments, reports and members. The handshake's are in `handshake.ts`.
+ * heartbeats, credits, assignments, reports, members and drains. The handshake's are in `handshake.ts`.
  */
 import { BodyReader, BodyWriter } from "./body_codec.ts";
 import { createFrame, type Frame, type OutgoingFrame } from "./frame.ts";
@@ -57,7 +57,9 @@ export type ControlMessage =
   | { readonly type: "ping"; readonly sentMs: number }
   | { readonly type: "pong"; readonly sentMs: number; readonly load: LoadReport | undefined }
   | { readonly type: "credit"; readonly bytes: number }
-  | { readonly type: TextType; readonly text: string };
+  | { readonly type: TextType; readonly text: string }
+  /** An operator's word, front to shard: give the experts away, or take some again. */
+  | { readonly type: "drain"; readonly draining: boolean };
 
 export function encodeControl(message: ControlMessage): OutgoingFrame {
   switch (message.type) {
@@ -75,6 +77,8 @@ export function encodeControl(message: ControlMessage): OutgoingFrame {
     case "report":
     case "member":
       return new BodyWriter().longText(message.text).frame(message.type);
+    case "drain":
+      return new BodyWriter().u8(message.draining ? 1 : 0).frame("drain");
   }
 }
 
@@ -104,6 +108,8 @@ function readControl({ header }: Frame, body: BodyReader): ControlMessage | unde
     case "report":
     case "member":
       return { type: header.type, text: body.longText() };
+    case "drain":
+      return { type: "drain", draining: body.u8() !== 0 };
     default:
       return undefined;
   }

@@ -37,6 +37,8 @@ const messages: readonly ControlMessage[] = [
   { type: "assign", text: "spät ✓" },
   { type: "report", text: "" },
   { type: "member", text: "x".repeat(30_000) },
+  { type: "drain", draining: true },
+  { type: "drain", draining: false },
 ];
 
 Deno.test("control messages arrive as they were sent", () => {

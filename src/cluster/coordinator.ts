@@ -66,6 +66,15 @@ interface Copying {
   progressMs: number;
 }
 
+export interface PlanCounts {
+  readonly published: number;
+  /** Experts that published plans gave to nodes, and took from them. */
+  readonly copies: number;
+  readonly drops: number;
+  /** Plans that were given up by a watchdog. */
+  readonly givenUp: number;
+}
+
 type Wanted = Omit<Assignment, "fence" | "serial" | "keep"> & { readonly keep: Set<number> };
 
 interface Sent {
@@ -94,7 +103,7 @@ export class Coordinator {
   readonly #slots = new WeakMap<Placement, Map<NodeId, ReadonlySet<number>>>();
   readonly #avoidUntilMs = new Map<NodeId, number>();
   #lastPlan: PlannedPlacement | undefined;
-  #givenUp = 0;
+  readonly #counts = { published: 0, copies: 0, drops: 0, givenUp: 0 };
   readonly #expectedNodes: number;
   #startMs: number | undefined;
 
@@ -122,9 +131,14 @@ export class Coordinator {
     return this.#lastPlan;
   }
 
-  /** Plans that were given up by a watchdog. */
-  get givenUp(): number {
-    return this.#givenUp;
+  /** What came of this planner's plans so far. */
+  get counts(): PlanCounts {
+    return this.#counts;
+  }
+
+  /** Whether this front plans. */
+  get isPlanning(): boolean {
+    return this.#phase.name !== "following";
   }
 
   get reports(): ReadonlyMap<NodeId, HeldReport> {
@@ -191,10 +205,21 @@ export class Coordinator {
   #noticePlan({ nowMs, view }: CoordinatorInput): void {
     if ((view.plan?.revision ?? 0) === (this.#known?.revision ?? 0)) return;
     const previous = this.#known?.placement;
+    if (view.plan) this.#countPublished(view.plan);
     this.#known = view.plan;
     this.#epochTried = Math.max(this.#epochTried, view.plan?.placement.epoch ?? 0);
     this.#phase = { name: "settling", previous, untilMs: nowMs + this.#bounds.planGraceMs };
     this.#planDueMs = nowMs;
+  }
+
+  #countPublished({ planner, placement }: PublishedPlan): void {
+    const phase = this.#phase;
+    const isOurs = phase.name === "publishing" && planner === this.#id &&
+      placement.epoch === phase.target.epoch;
+    if (!isOurs || !this.#lastPlan) return;
+    this.#counts.published += 1;
+    this.#counts.copies += this.#lastPlan.copies.length;
+    this.#counts.drops += this.#lastPlan.drops.length;
   }
 
   /** Plans when the members changed, soon: they may change further, or come back. */
@@ -216,7 +241,7 @@ export class Coordinator {
 
   #giveUp(): void {
     assert(this.#phase.name === "copying", this.#phase.name);
-    this.#givenUp += 1;
+    this.#counts.givenUp += 1;
     this.#phase = { name: "idle", abandoned: this.#phase.target };
   }
 

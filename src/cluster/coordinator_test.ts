@@ -169,7 +169,7 @@ Deno.test("Coordinator gives up a plan that makes no progress, and leaves the st
   stage.coordinator.rebalance();
   stage.run(400);
   assert.ok(!stage.log.includes("publish 2"), stage.log.join());
-  assert.equal(stage.coordinator.givenUp, 1);
+  assert.equal(stage.coordinator.counts.givenUp, 1);
   stage.add(nodeOf("c"));
   stage.coordinator.rebalance();
   stage.run(300);

@@ -47,6 +47,8 @@ export interface ExpertServerOptions {
   readonly clock: Clock;
   /** Told why an expert could not be loaded or a call not be computed. */
   readonly failed?: (what: string, error: unknown) => void;
+  /** Told what this node now says of itself: it began or ceased to drain. */
+  readonly changed?: (member: Member) => void;
 }
 
 export class ExpertServer {
@@ -96,6 +98,32 @@ export class ExpertServer {
   update(member: Member): void {
     this.#member = member;
     for (const peer of this.#peers) this.#introduce(peer);
+  }
+
+  /** Begins or ceases to give the experts away: planners are told, calls are served as before. */
+  setDraining(draining: boolean): void {
+    const { node } = this.#member;
+    if (!node || node.draining === draining) return;
+    this.update({ ...this.#member, node: { ...node, draining } });
+    this.#options.changed?.(this.#member);
+  }
+
+  /** Whether it can leave without loss: nobody is connected, or nothing is held and nothing waits. */
+  get isVacant(): boolean {
+    const { holdings } = this.#options;
+    if (this.#peers.size === 0) return true;
+    return holdings.isEmpty && this.#calls.length === 0 && !this.#isWorking;
+  }
+
+  /** Drains, and waits until it is vacant; false when that took longer than `timeoutMs`. */
+  async drained(timeoutMs: number): Promise<boolean> {
+    const { clock } = this.#options;
+    const endMs = clock.nowMs() + timeoutMs;
+    this.setDraining(true);
+    while (!this.isVacant && clock.nowMs() < endMs) {
+      await new Promise((resolve) => setTimeout(resolve, limits.frontTickMs));
+    }
+    return this.isVacant;
   }
 
   /** This node's own figures, for heartbeats. */
@@ -149,6 +177,7 @@ export class ExpertServer {
     const message = decodeControl(frame);
     if (message.type === "cancel") this.#cancel(peer, message.callId);
     else if (message.type === "assign") this.#assign(message.text);
+    else if (message.type === "drain") this.setDraining(message.draining);
     else throw new ProtocolError("type", `a ${message.type} frame for a shard`);
   }
 

@@ -87,6 +87,9 @@ async function rig(
     answers: () => (number | string)[];
     failures: () => (string | undefined)[];
     cancel: (callId: number) => Promise<void>;
+    front: Connection;
+    /** Whether it drains, as it introduced itself each time. */
+    introductions: () => boolean[];
   }) => Promise<void>,
 ) {
   const clock = new HandClock();
@@ -94,7 +97,9 @@ async function rig(
   const { front, shard } = await connect({ clock });
   const seen = record(front);
   const holdings = new Holdings({ node: "s", incarnation: 1, grid, capacity: 8 });
-  const member = { id: "s", incarnation: 1, role: "shard", address: "", node: undefined } as const;
+  const offer = { speed: 1, memoryBytes: 8, expertBytes: 1, numericClass: "c", weightHash: "w" };
+  const node = { id: "s", ...offer, draining: false };
+  const member = { id: "s", incarnation: 1, role: "shard", address: "", node } as const;
   const server = new ExpertServer({ grid, holdings, experts, member, clock });
   server.accept(shard);
   await run({
@@ -114,6 +119,12 @@ async function rig(
     },
     answers: () => answersIn(seen.frames),
     failures: () => failuresIn(seen.frames),
+    front,
+    introductions: () =>
+      seen.frames.filter(({ header }) => header.type === "member").map((frame) => {
+        const message = decodeControl(frame);
+        return message.type === "member" && JSON.parse(message.text).node.draining;
+      }),
     async cancel(callId) {
       front.send(encodeControl({ type: "cancel", callId }));
       await settle();
@@ -208,4 +219,23 @@ Deno.test("ExpertServer reports an expert that cannot be loaded", () =>
   rig(async ({ assign, failures }) => {
     await assign([7], 1);
     assert.equal(failures().at(-1), "Cannot load expert 3 of layer 1: bad sector");
+  }));
+
+Deno.test("ExpertServer drains when told: it says so, serves on, and is vacant once all is gone", () =>
+  rig(async ({ assign, call, answers, server, front, introductions }) => {
+    await assign([4, 5], 1);
+    front.send(encodeControl({ type: "drain", draining: true }));
+    await settle();
+    await settle();
+    assert.deepEqual(introductions(), [false, true]);
+    await call([0]);
+    const isDrained = server.drained(60_000);
+    assert.equal(server.isVacant, false, "two experts are still here");
+    await assign([], 2);
+    assert.equal(await isDrained, true);
+    await call([0]);
+    assert.deepEqual(answers(), [20, "unknown_expert"]);
+    server.setDraining(false);
+    await settle();
+    assert.deepEqual(introductions(), [false, true, false]);
   }));

@@ -63,6 +63,7 @@ export const frameRules = {
   assign: { code: 48, phase: "open", windowed: true },
   report: { code: 49, phase: "open", windowed: true },
   member: { code: 50, phase: "open", windowed: true },
+  drain: { code: 51, phase: "open", windowed: false },
 } as const satisfies Record<string, FrameRule>;
 
 export type FrameType = keyof typeof frameRules;

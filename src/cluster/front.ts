@@ -10,19 +10,22 @@ import { decodeReport, encodeAssignment } from "./assignment_text.ts";
 import { type ClusterBounds, defaultClusterBounds } from "./bounds.ts";
 import { CallChannel } from "./call_channel.ts";
 import type { CallContext } from "./calls.ts";
+import type { ClusterControl } from "./cluster_control.ts";
 import { type ClusterStatus, clusterStatus } from "./cluster_status.ts";
+import type { ClusterTelemetry } from "./cluster_telemetry.ts";
 import type { Connection } from "./connection.ts";
 import type { ControlMessage } from "./control_frames.ts";
 import { Coordinator } from "./coordinator.ts";
 import { coverageProblem } from "./coverage.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
+import { type ExpertMap, expertMap } from "./expert_map.ts";
 import type { FallbackExperts } from "./fallback_experts.ts";
 import { HedgeBudget } from "./hedge_budget.ts";
 import { InProcessMembership } from "./in_process_membership.ts";
 import { ExpertLoad } from "./load.ts";
 import { MemberTable } from "./member_table.ts";
 import { decodeMember } from "./member_text.ts";
-import type { Member } from "./membership.ts";
+import { type Member, plannerOf } from "./membership.ts";
 import { NodeHealth } from "./node_health.ts";
 import type { NodeId } from "./placement.ts";
 import type { PlanPolicy } from "./planner.ts";
@@ -42,6 +45,7 @@ export interface ClusterFrontOptions {
   readonly policy: PlanPolicy;
   readonly encoding: RowEncodingName;
   readonly fallback?: FallbackExperts | undefined;
+  readonly telemetry: ClusterTelemetry;
   readonly bounds?: ClusterBounds;
   /** For the log: a shard came, went, or could not be used. */
   readonly noticed?: (message: string, facts: Readonly<Record<string, unknown>>) => void;
@@ -56,12 +60,13 @@ interface Peer {
   fence: number;
 }
 
-export class ClusterFront implements CallSite {
+export class ClusterFront implements CallSite, ClusterControl {
   readonly clock: Clock;
   readonly context: CallContext;
   readonly encoding: RowEncodingName;
   readonly running = new Set<RunningLayerCall>();
   readonly fallback: FallbackExperts | undefined;
+  readonly telemetry: ClusterTelemetry;
   readonly #options: ClusterFrontOptions;
   readonly #bounds: ClusterBounds;
   readonly #table: MemberTable;
@@ -71,6 +76,8 @@ export class ClusterFront implements CallSite {
   readonly #load: ExpertLoad;
   readonly #peers = new Map<NodeId, Peer>();
   readonly #connections = new Set<Connection>();
+  /** Why nobody answers at an address. */
+  readonly #silent = new Map<string, string>();
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   readonly #tickTimer: ReturnType<typeof setInterval>;
   #routes: RouteTable | undefined;
@@ -84,6 +91,7 @@ export class ClusterFront implements CallSite {
     this.clock = clock;
     this.encoding = options.encoding;
     this.fallback = fallback;
+    this.telemetry = options.telemetry;
     // Shards follow the highest fence: those of an earlier front must stay behind.
     const incarnation = Math.floor(clock.epochMs());
     this.#table = new MemberTable({ ttlMs: bounds.leaseTtlMs, firstRevision: incarnation });
@@ -124,16 +132,46 @@ export class ClusterFront implements CallSite {
   }
 
   status(): ClusterStatus {
+    const { id, grid, policy } = this.#options;
     return clusterStatus({
-      grid: this.#options.grid,
+      front: id,
+      grid,
       view: this.#membership.view,
+      replicas: policy.replicas,
       coordinator: this.#coordinator,
       health: this.#health,
       load: this.#load,
+      telemetry: this.telemetry,
+      problem: this.problem()?.message,
+      silent: [...this.#silent].map(([address, problem]) => ({ address, problem })),
+      connection: (node) => this.#peers.get(node)?.connection,
     });
   }
 
+  experts(layer?: number): ExpertMap {
+    const { grid } = this.#options;
+    if (layer !== undefined && !grid.layers.includes(layer)) {
+      throw new OperatingError("not_found", `Layer ${layer} has no experts`, { field: "layer" });
+    }
+    const placement = this.#membership.view.plan?.placement;
+    const layers = layer === undefined ? undefined : [layer];
+    return expertMap({ grid, placement, load: this.#load.total(), layers });
+  }
+
+  drain(node: NodeId, draining: boolean): void {
+    const sent = this.channel(node)?.send({ type: "drain", draining });
+    if (sent === "sent") return;
+    const known = [...this.#peers.keys()].sort().join(", ");
+    const message = `No shard ${node} is connected, only: ${known || "none"}`;
+    throw new OperatingError("not_found", message, { field: "node" });
+  }
+
   rebalance(): void {
+    if (!this.#coordinator.isPlanning) {
+      const planner = plannerOf(this.#membership.view)?.member.id;
+      const message = planner ? `${planner} plans for this cluster, ask it` : "Nobody plans yet";
+      throw new OperatingError("conflict", message);
+    }
     this.#coordinator.rebalance();
   }
 
@@ -152,7 +190,11 @@ export class ClusterFront implements CallSite {
       (connection) => this.#connected(connection, address),
       (error: unknown) => {
         if (!(error instanceof OperatingError)) throw error;
-        this.#options.noticed?.("no shard answers", { address, reason: error.message });
+        // Said once: it is tried again and again.
+        if (this.#silent.get(address) !== error.message) {
+          this.#options.noticed?.("no shard answers", { address, reason: error.message });
+        }
+        this.#silent.set(address, error.message);
         this.#redial(address, Math.min(2 * waitMs, REDIAL_MS_MAX));
       },
     );
@@ -169,6 +211,7 @@ export class ClusterFront implements CallSite {
 
   #connected(connection: Connection, address: string): void {
     if (this.#isClosed) return connection.close();
+    this.#silent.delete(address);
     const id = connection.peer.nodeId;
     if (this.#peers.has(id)) {
       connection.close();

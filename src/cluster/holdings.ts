@@ -72,6 +72,11 @@ export class Holdings {
     return this.#held;
   }
 
+  /** Whether nothing is held, loaded or wanted. */
+  get isEmpty(): boolean {
+    return this.#held.size + this.#loading.size + this.#assignment.keep.size === 0;
+  }
+
   /** Takes a newer assignment; an old one changes nothing. */
   assign(assignment: Assignment): HoldingChange {
     const { fence, serial } = this.#assignment;

@@ -6,7 +6,8 @@ import { assert } from "@/assert.ts";
 import type { ClusterBounds } from "./bounds.ts";
 import type { NodeId } from "./placement.ts";
 
-export type CircuitState = "closed" | "open" | "probing";
+export const circuitStates = ["closed", "open", "probing"] as const;
+export type CircuitState = typeof circuitStates[number];
 
 interface NodeState {
   isConnected: boolean;

@@ -11,6 +11,7 @@ import type { Clock } from "@/clock.ts";
 import { type ExpertResult, rowsPerCall } from "./call_frames.ts";
 import type { CallChannel, CallOutcome, UnnumberedCall } from "./call_channel.ts";
 import { type CallContext, type CallEffect, FALLBACK_NODE, LayerCall } from "./calls.ts";
+import type { CallEnd, ClusterTelemetry, LayerNotes } from "./cluster_telemetry.ts";
 import type { FallbackExperts } from "./fallback_experts.ts";
 import type { NodeId } from "./placement.ts";
 import type { RowEncodingName } from "./row_encoding.ts";
@@ -26,6 +27,7 @@ export interface CallSite {
   readonly running: Set<RunningLayerCall>;
   /** Computes any expert from disk when nobody else does. */
   readonly fallback: FallbackExperts | undefined;
+  readonly telemetry: ClusterTelemetry;
   /** One layer's routing, for the load figures. */
   routed(layer: number, expertIndex: Int32Array, choices: number): void;
 }
@@ -121,6 +123,11 @@ interface AttemptState {
   readonly callIds: number[];
   channel: CallChannel | undefined;
   isOver: boolean;
+  /** What the shard says of its own time. */
+  queueMs: number;
+  computeMs: number;
+  /** Notes how a call to a node ended. */
+  ended: ((end: CallEnd) => void) | undefined;
 }
 
 /** Carries out the effects of one `LayerCall`. */
@@ -131,11 +138,14 @@ export class RunningLayerCall {
   readonly #attempts = new Map<number, AttemptState>();
   readonly #done = Promise.withResolvers<readonly number[]>();
   readonly #deadlineMs: number;
+  readonly #notes: LayerNotes;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(site: CallSite, routing: HostRouting) {
     this.#site = site;
     this.#routing = routing;
+    const { step, expertIndex } = routing;
+    this.#notes = site.telemetry.layer({ layer: routing.layer, step, rows: expertIndex.length });
     const { context, clock } = site;
     this.#deadlineMs = clock.nowMs() + context.bounds.callMs;
     const rows = new Map<number, number>();
@@ -155,7 +165,11 @@ export class RunningLayerCall {
       const { width } = this.#routing;
       const out = new Float32Array(places.length * width);
       for (const id of attempts) this.#copy(this.#attempts.get(id)!, { places, out });
+      this.#notes.ended(this.#machine.counts);
       return out;
+    } catch (error) {
+      this.#notes.ended(this.#machine.counts, error);
+      throw error;
     } finally {
       running.delete(this);
       clearTimeout(this.#timer);
@@ -211,10 +225,13 @@ export class RunningLayerCall {
   }
 
   #send(effect: CallEffect & { type: "send" }): void {
-    const { attempt, node, epoch, experts } = effect;
+    const { attempt, node, epoch, experts, reason } = effect;
     const channel = this.#site.channel(node);
     const state = this.#open(attempt, { node, epoch, experts, channel });
+    const rows = state.portions.reduce((sum, { pairs }) => sum + pairs.length, 0);
+    state.ended = this.#notes.sent(node, reason, rows);
     if (!channel) {
+      state.ended({ outcome: "lost", reason: "not connected" });
       queueMicrotask(() => this.nodeLost(node));
       return;
     }
@@ -269,7 +286,10 @@ export class RunningLayerCall {
       : Infinity;
     const portions = portionsOf(this.#routing, new Set(experts), rowsMax);
     const values = portions.map(() => undefined);
-    const state = { node, epoch, portions, values, callIds: [], channel, isOver: false };
+    const state: AttemptState = {
+      ...{ node, epoch, portions, values, callIds: [], channel, isOver: false },
+      ...{ queueMs: 0, computeMs: 0, ended: undefined },
+    };
     this.#attempts.set(attempt, state);
     return state;
   }
@@ -279,8 +299,15 @@ export class RunningLayerCall {
     if (state.isOver || this.#machine.isDone) return;
     const { node, epoch } = state;
     const nowMs = this.#site.clock.nowMs();
-    if (outcome.type === "result") return this.#keep(attempt, portion, outcome.result);
+    if (outcome.type === "result") {
+      const { queueMicros, computeMicros } = outcome.result;
+      state.queueMs = Math.max(state.queueMs, queueMicros / 1000);
+      state.computeMs += computeMicros / 1000;
+      return this.#keep(attempt, portion, outcome.result);
+    }
     state.isOver = true;
+    const why = outcome.type === "refusal" ? outcome.refusal.reason : outcome.reason;
+    state.ended?.({ outcome: outcome.type, reason: why });
     if (outcome.type === "lost" && outcome.reason === "closed") return this.nodeLost(node);
     const reason = outcome.type === "refusal" ? outcome.refusal.reason : "overloaded";
     this.#act(this.#machine.refuse(nowMs, { attempt, node, epoch, reason }));
@@ -291,7 +318,8 @@ export class RunningLayerCall {
     state.values[portion] = values;
     if (state.values.includes(undefined)) return;
     state.isOver = true;
-    const { node, epoch } = state;
+    const { node, epoch, queueMs, computeMs } = state;
+    state.ended?.({ outcome: "result", queueMs, computeMs });
     const key = { attempt, node, epoch };
     this.#act(this.#machine.reply(this.#site.clock.nowMs(), key).effects);
   }

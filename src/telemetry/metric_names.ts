@@ -10,6 +10,11 @@ export interface MetricSpec {
 }
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+/** Of calls between nodes: a round trip on one machine takes tenths of a millisecond. */
+const CALL_SECONDS = [
+  ...[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
+  10,
+];
 const ROWS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 export const metricSpecs = {
@@ -96,6 +101,108 @@ export const metricSpecs = {
     type: "counter",
     help: "Requests by outcome: finished, cancelled, failed, or refused at submission.",
     labels: ["outcome"],
+  },
+  flotilla_cluster_calls_total: {
+    type: "counter",
+    help: "Calls sent to a shard by reason: first, retry (after failure or silence), hedge.",
+    labels: ["node", "reason"],
+  },
+  flotilla_cluster_rows_total: {
+    type: "counter",
+    help: "(token, expert) rows sent to a shard.",
+    labels: ["node"],
+  },
+  flotilla_cluster_answers_total: {
+    type: "counter",
+    help: "Calls that ended, by outcome: result, refusal, lost (no connection or no room).",
+    labels: ["node", "outcome"],
+  },
+  flotilla_cluster_round_trip_seconds: {
+    type: "histogram",
+    help: "Time from sending a call to a shard to its result.",
+    labels: ["node"],
+    buckets: CALL_SECONDS,
+  },
+  flotilla_cluster_shard_seconds_total: {
+    type: "counter",
+    help: "Part of those times that the shard says it needed: queue, compute.",
+    labels: ["node", "part"],
+  },
+  flotilla_cluster_layer_seconds: {
+    type: "histogram",
+    help: "Time of one layer's experts for one step: until the last shard has answered.",
+    buckets: CALL_SECONDS,
+  },
+  flotilla_cluster_layer_failures_total: {
+    type: "counter",
+    help: "Layers that nobody computed: the running answers of the step failed.",
+  },
+  flotilla_cluster_fallbacks_total: {
+    type: "counter",
+    help: "Groups of experts that the front read from disk and computed itself.",
+  },
+  flotilla_cluster_hedged_rows_total: {
+    type: "counter",
+    help: "(token, expert) rows sent a second time because a shard was slow.",
+  },
+  flotilla_cluster_node_connected: {
+    type: "gauge",
+    help: "1 while a shard is connected.",
+    labels: ["node"],
+  },
+  flotilla_cluster_node_draining: {
+    type: "gauge",
+    help: "1 while a shard gives its experts away.",
+    labels: ["node"],
+  },
+  flotilla_cluster_circuit: {
+    type: "gauge",
+    help: "1 for the state of a shard's circuit breaker: closed, open, probing.",
+    labels: ["node", "state"],
+  },
+  flotilla_cluster_heartbeat_seconds: {
+    type: "gauge",
+    help: "Smoothed round trip of a shard's heartbeats.",
+    labels: ["node"],
+  },
+  flotilla_cluster_node_experts: {
+    type: "gauge",
+    help: "Experts of a shard: planned, held (loaded), capacity (that fit).",
+    labels: ["node", "kind"],
+  },
+  flotilla_cluster_waiting_rows: {
+    type: "gauge",
+    help: "(token, expert) rows sent to a shard and not answered.",
+    labels: ["node"],
+  },
+  flotilla_cluster_uncovered_experts: {
+    type: "gauge",
+    help: "Experts without a live owner.",
+  },
+  flotilla_cluster_single_experts: {
+    type: "gauge",
+    help: "Experts with one live owner: its loss uncovers them.",
+  },
+  flotilla_cluster_balance_ratio: {
+    type: "gauge",
+    help: "Largest over mean of the shards' working time, by layer; 1 is even.",
+    labels: ["layer"],
+  },
+  flotilla_cluster_activation_entropy: {
+    type: "gauge",
+    help: "Entropy of expert activation by layer, relative to even use: 0 to 1.",
+    labels: ["layer"],
+  },
+  flotilla_cluster_epoch: { type: "gauge", help: "Epoch of the plan in force; 0 before one." },
+  flotilla_cluster_plans_total: {
+    type: "counter",
+    help: "Plans by outcome: published, given_up (a shard made no progress).",
+    labels: ["outcome"],
+  },
+  flotilla_cluster_moves_total: {
+    type: "counter",
+    help: "Experts that published plans gave to shards (copy) and took from them (drop).",
+    labels: ["kind"],
   },
   flotilla_engine_errors_total: { type: "counter", help: "Engine steps that failed." },
 } as const satisfies Record<string, MetricSpec>;

@@ -27,6 +27,7 @@ const OVERFLOW = "other";
 
 export class Metrics {
   readonly #series = new Map<MetricName, Map<string, Series>>();
+  readonly #collectors = new Set<() => void>();
 
   /** Adds `amount` (>= 0) to a counter. */
   count(name: MetricNameOf<"counter">, amount = 1, labels: Labels = {}): void {
@@ -49,6 +50,12 @@ export class Metrics {
     series.count += 1;
   }
 
+  /** Calls `collector` before each rendering, to set what is only worth computing then. */
+  onRender(collector: () => void): () => void {
+    this.#collectors.add(collector);
+    return () => void this.#collectors.delete(collector);
+  }
+
   /** Current value of a counter or gauge (0 before the first use); the sum of a histogram. */
   value(name: MetricName, labels: Labels = {}): number {
     return this.#series.get(name)?.get(renderLabels(name, labels))?.value ?? 0;
@@ -56,6 +63,7 @@ export class Metrics {
 
   /** Prometheus text exposition, format version 0.0.4. Metrics without labels appear from the start. */
   render(): string {
+    for (const collect of this.#collectors) collect();
     const lines: string[] = [];
     for (const name of Object.keys(metricSpecs) as MetricName[]) {
       const spec = specOf(name);

@@ -27,6 +27,7 @@ const messages: readonly ControlMessage[] = [
   { type: "assign", text: '{"fence":1,"serial":2,"epochMin":0,"epochMax":1,"keep":"0-7"}' },
   { type: "report", text: '{"node":"a","held":""}' },
   { type: "member", text: '{"id":"a"}' },
+  { type: "drain", draining: true },
 ];
 
 function callFrames(): OutgoingFrame[] {
