@@ -115,7 +115,7 @@ export class ClusterTelemetry {
     this.#metrics.count("flotilla_cluster_rows_total", rows, { node });
   }
 
-  answered({ node }: OpenCall, end: CallEnd & { elapsedMs: number }): void {
+  answered({ node }: OpenCall, end: CallEnd, elapsedMs: number): void {
     const notes = this.#notes(node);
     const metrics = this.#metrics;
     metrics.count("flotilla_cluster_answers_total", 1, { node, outcome: end.outcome });
@@ -123,9 +123,9 @@ export class ClusterTelemetry {
     else if (end.outcome === "lost") notes.calls.lost += 1;
     else {
       notes.calls.results += 1;
-      notes.roundTripsMs[notes.next] = end.elapsedMs;
+      notes.roundTripsMs[notes.next] = elapsedMs;
       notes.next = (notes.next + 1) % limits.roundTripsKept;
-      metrics.observe("flotilla_cluster_round_trip_seconds", end.elapsedMs / 1000, { node });
+      metrics.observe("flotilla_cluster_round_trip_seconds", elapsedMs / 1000, { node });
       const parts = { queue: end.queueMs, compute: end.computeMs };
       for (const [part, ms] of Object.entries(parts)) {
         metrics.count("flotilla_cluster_shard_seconds_total", ms / 1000, { node, part });
@@ -190,16 +190,16 @@ export class LayerNotes {
     this.#telemetry.sent(call);
     return (end) => {
       const endMs = clock.nowMs();
-      this.#telemetry.answered(call, { ...end, elapsedMs: endMs - call.startMs });
-      if (isTraced) this.#spans.push(this.#callSpan(call, { ...end, endMs }));
+      this.#telemetry.answered(call, end, endMs - call.startMs);
+      if (isTraced) this.#spans.push(this.#callSpan(call, end, endMs));
     };
   }
 
-  #callSpan({ node, reason, rows, startMs }: OpenCall, end: CallEnd & { endMs: number }) {
+  #callSpan({ node, reason, rows, startMs }: OpenCall, end: CallEnd, endMs: number): EndedSpan {
     return {
       name: "flotilla.cluster.call",
       startEpochMs: startMs + this.#epochOffsetMs,
-      endEpochMs: end.endMs + this.#epochOffsetMs,
+      endEpochMs: endMs + this.#epochOffsetMs,
       attributes: {
         ...{ "flotilla.node": node, "flotilla.reason": reason, "flotilla.rows": rows },
         ...(end.outcome === "result" && {
