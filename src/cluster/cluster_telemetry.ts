@@ -119,17 +119,16 @@ export class ClusterTelemetry {
     const notes = this.#notes(node);
     const metrics = this.#metrics;
     metrics.count("flotilla_cluster_answers_total", 1, { node, outcome: end.outcome });
-    if (end.outcome === "refusal") notes.calls.refusals += 1;
-    else if (end.outcome === "lost") notes.calls.lost += 1;
-    else {
-      notes.calls.results += 1;
-      notes.roundTripsMs[notes.next] = elapsedMs;
-      notes.next = (notes.next + 1) % limits.roundTripsKept;
-      metrics.observe("flotilla_cluster_round_trip_seconds", elapsedMs / 1000, { node });
-      const parts = { queue: end.queueMs, compute: end.computeMs };
-      for (const [part, ms] of Object.entries(parts)) {
-        metrics.count("flotilla_cluster_shard_seconds_total", ms / 1000, { node, part });
-      }
+    if (end.outcome !== "result") {
+      notes.calls[end.outcome === "refusal" ? "refusals" : "lost"] += 1;
+      return;
+    }
+    notes.calls.results += 1;
+    notes.roundTripsMs[notes.next] = elapsedMs;
+    notes.next = (notes.next + 1) % limits.roundTripsKept;
+    metrics.observe("flotilla_cluster_round_trip_seconds", elapsedMs / 1000, { node });
+    for (const [part, ms] of [["queue", end.queueMs], ["compute", end.computeMs]] as const) {
+      metrics.count("flotilla_cluster_shard_seconds_total", ms / 1000, { node, part });
     }
   }
 
