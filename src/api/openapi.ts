@@ -2,7 +2,7 @@
  * `GET /openapi.json`: the OpenAPI 3.1 document, made from the same schemas that check the requests
  * and from the table below.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { AppContext } from "./exchange.ts";
 import {
   chatCompletionSchema,

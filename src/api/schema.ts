@@ -3,7 +3,7 @@
  * OpenAPI document. Unknown fields are ignored; `null` counts as absent. What the fields mean
  * inside is `request_fields.ts`.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { limits } from "@/limits.ts";
 
 const text = z.string().max(limits.promptCharsMax);

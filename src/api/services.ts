@@ -7,6 +7,7 @@ import type { ServedModel } from "@/chat/served_model.ts";
 import type { Clock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
+import type { VideoReader } from "@/media/animation.ts";
 import type { Codec } from "@/media/codec.ts";
 import { freshSeed } from "@/random.ts";
 import type { Logger } from "@/telemetry/log.ts";
@@ -26,6 +27,8 @@ export interface AppDependencies {
   readonly metrics: Metrics;
   readonly mediaLoader: PictureLoader;
   readonly codec: Codec;
+  /** Samples video files; default: animated pictures only. */
+  readonly readVideo?: VideoReader;
   /** Version of the product. */
   readonly version: string;
   /** False while starting and while draining: `/readyz` answers 503. */
@@ -56,10 +59,10 @@ export class Services {
   readonly #defaultModel: ServedModel;
 
   constructor(dependencies: AppDependencies) {
-    const { models, defaultModel, mediaLoader, codec } = dependencies;
+    const { models, defaultModel, mediaLoader, codec, readVideo } = dependencies;
     this.models = new Map(models.map((model) => [model.id, model]));
     this.#defaultModel = this.findModel(defaultModel ?? models[0]?.id ?? "");
-    this.desk = new PictureDesk({ loader: mediaLoader, codec });
+    this.desk = new PictureDesk({ loader: mediaLoader, codec, readVideo });
     this.clock = dependencies.clock;
     this.log = dependencies.log;
     this.metrics = dependencies.metrics;

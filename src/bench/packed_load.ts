@@ -6,7 +6,7 @@ import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import { loadModel } from "@/model/load.ts";
 import { packModel } from "@/model/packing.ts";
 import { type Precision, precisionLabel } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 
 export interface PackedLoadOptions {
   /** Folder of the shape's config.json. */

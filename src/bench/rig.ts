@@ -16,7 +16,7 @@ import { greedyParams } from "@/sampling/params.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import type { Precision } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 
 export interface RigOptions {
   /** Folder with at least a config.json; weights are drawn from a seed. */

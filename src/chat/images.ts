@@ -7,7 +7,8 @@ import { limits } from "@/limits.ts";
 import type { Codec } from "@/media/codec.ts";
 import type { FrameRequest } from "@/media/codec_protocol.ts";
 import type { TiledImage, TileRequest } from "@/media/tiling.ts";
-import { prepareVideo } from "@/media/video.ts";
+import { prepareAnimation, type VideoReader } from "@/media/animation.ts";
+import { sha256 } from "@/sha256.ts";
 import type { PictureReference } from "./message.ts";
 import type { ServedModel } from "./served_model.ts";
 
@@ -74,15 +75,19 @@ export class TiledImageCache {
 export class PictureDesk {
   readonly #loader: PictureLoader;
   readonly #codec: Codec;
+  readonly #readVideo: VideoReader;
   readonly #cache: TiledImageCache;
 
+  /** Without `readVideo`, clips are animated pictures only. */
   constructor(options: {
     loader: PictureLoader;
     codec: Codec;
+    readVideo?: VideoReader | undefined;
     cache?: TiledImageCache;
   }) {
     this.#loader = options.loader;
     this.#codec = options.codec;
+    this.#readVideo = options.readVideo ?? prepareAnimation;
     this.#cache = options.cache ?? new TiledImageCache();
   }
 
@@ -134,12 +139,12 @@ export class PictureDesk {
     const { url, field } = reference;
     const bytes = await this.#loader.load(url, { signal, field });
     const work = tilingOf(reference, model);
-    const key = `${await contentHash(bytes)} ${JSON.stringify(work)}`;
+    const key = `${(await sha256(bytes)).toHex()} ${JSON.stringify(work)}`;
     const cached = this.#cache.get(key);
     if (cached !== undefined) return cached;
     const codec = this.#codec;
     const image = "frames" in work
-      ? await prepareVideo(bytes, work.frames, { codec, signal, field })
+      ? await this.#readVideo(bytes, work.frames, { codec, signal, field })
       : await codec.prepareTiles(bytes, work.tiles, { signal, field });
     this.#cache.set(key, image);
     return image;
@@ -169,11 +174,6 @@ function tilingOf({ kind, tilesMax }: PictureReference, model: PictureSettings):
   return single
     ? { tiles: { ...upright, maxTiles: 1, thumbnail: false, singleTile: true } }
     : { tiles: { ...upright, maxTiles: tilesMax ?? model.tilesMax, thumbnail, msac } };
-}
-
-async function contentHash(bytes: Uint8Array): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>);
-  return new Uint8Array(digest).toHex();
 }
 
 function tooManyTiles(visualTokens: number, { contextTokens }: PictureSettings): OperatingError {

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "@/tokenizer/tokenizer_folder.ts";
 import { ChoiceOutput, type OutputDelta, type OutputOptions } from "./output.ts";
 
 const folder = new URL("../../tests/fixtures/model/dense", import.meta.url).pathname;
-const tokenizer = await Tokenizer.load(folder);
+const tokenizer = await loadTokenizer(folder);
 const endId = tokenizer.tokenId("<|im_end|>")!;
 
 function newOutput(options: Partial<OutputOptions> = {}): ChoiceOutput {

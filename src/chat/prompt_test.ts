@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "@/tokenizer/tokenizer_folder.ts";
 import { type Message, NO_THINKING, type Part } from "./message.ts";
 import { encodePrompt } from "./prompt.ts";
 import { findPromptTokens } from "./served_model.ts";
@@ -17,7 +17,7 @@ interface PromptCase {
 }
 
 const FIXTURES = new URL("../../tests/fixtures/model/", import.meta.url).pathname;
-const tokenizer = await Tokenizer.load(`${FIXTURES}dense`);
+const tokenizer = await loadTokenizer(`${FIXTURES}dense`);
 const grammar = readGrammar(await Deno.readTextFile(`${FIXTURES}dense/chat_template.jinja`));
 const promptTokens = findPromptTokens(tokenizer);
 const cases: PromptCase[] = JSON.parse(await Deno.readTextFile(`${FIXTURES}prompt_cases.json`));

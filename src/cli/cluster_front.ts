@@ -18,7 +18,7 @@ import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
 import { isTracing, openTracer } from "@/telemetry/trace.ts";
 import type { Precision } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 import { type ClusterFlags, clusterIdentity, nodeName } from "./cluster_flags.ts";
 import { VERSION } from "./version.ts";
 

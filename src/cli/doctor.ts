@@ -4,8 +4,9 @@ import type { BackendDescription } from "@/kernels/backend.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import { obstacle, probeFeatures, WIDE_VARIANT } from "@/kernels/wasm/features.ts";
 import { limits } from "@/limits.ts";
+import { planText } from "@/engine/memory_plan.ts";
 import type { Flags } from "./flags.ts";
-import { planMemory, planText } from "./memory_plan.ts";
+
 import { printLine } from "./terminal.ts";
 
 interface Finding {
@@ -61,11 +62,12 @@ const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
 async function modelNeeds(flags: Flags): Promise<{ findings: Finding[]; largestBytes: number }> {
   // Only here: the server's parts need not load for the rest.
   const { modelFolders, servingOptions } = await import("./serve.ts");
+  const { servingMemory } = await import("./serving.ts");
   const availableBytes = Deno.systemMemoryInfo().available;
   const findings: Finding[] = [];
   let largestBytes = 0;
   for (const { id, folder } of modelFolders(flags)) {
-    const plan = await planMemory({ ...servingOptions(flags), folder });
+    const plan = await servingMemory({ ...servingOptions(flags), folder });
     largestBytes = Math.max(largestBytes, plan.totalBytes);
     findings.push({
       name: "model",

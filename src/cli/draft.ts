@@ -6,9 +6,10 @@ import { OperatingError } from "@/errors.ts";
 import type { KvFormat } from "@/kernels/backend.ts";
 import { limits } from "@/limits.ts";
 import type { LoadedModel } from "@/model/load.ts";
-import { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import type { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "@/tokenizer/tokenizer_folder.ts";
 import type { FileFolder } from "@/weights/source.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 
 /** Contexts that the draft's KV cache holds, unless they take too many bytes. */
 const CONTEXTS = 4;
@@ -25,7 +26,7 @@ export async function openDraft(args: {
 }): Promise<EngineOptions["draft"]> {
   const { folder, load, tokenizer, kvFormat: format } = args;
   if (folder === undefined) return undefined;
-  const own = await Tokenizer.load(folder);
+  const own = await loadTokenizer(folder);
   if (vocabularyHash(own) !== vocabularyHash(tokenizer)) {
     throw new OperatingError(
       "checkpoint_invalid",

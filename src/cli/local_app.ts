@@ -3,6 +3,7 @@ import { createApp } from "@/api/app.ts";
 import { systemClock } from "@/clock.ts";
 import type { Codec } from "@/media/codec.ts";
 import { MediaLoader } from "@/media/media_source.ts";
+import { prepareVideo } from "@/media/video.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
 import type { Serving } from "./serving.ts";
@@ -19,6 +20,7 @@ export function localApp(args: { serving: Serving; codec: Codec; metrics: Metric
     metrics: args.metrics,
     mediaLoader: new MediaLoader({ allowedHosts: [] }),
     codec: args.codec,
+    readVideo: prepareVideo,
     version: VERSION,
     ready: () => true,
     startedAtMs: systemClock.nowMs(),

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import type { Codec } from "@/media/codec.ts";
 import { resizeBicubic } from "@/media/resize.ts";
 import { chooseGrid, msacGrid } from "@/media/tiling.ts";
-import { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "@/tokenizer/tokenizer_folder.ts";
 import { type Fixture, readGoldens, readJson } from "./parity_fixtures.ts";
 import { ParityCheck, type ParityRow } from "./parity_report.ts";
 
@@ -24,7 +24,7 @@ interface EncodeCase extends DecodeCase {
 
 /** Every encode and decode case, exact. */
 export async function tokenizerParity(fixture: Fixture): Promise<ParityRow[]> {
-  const tokenizer = await Tokenizer.load(dirname(fixture.path));
+  const tokenizer = await loadTokenizer(dirname(fixture.path));
   const cases = await readJson<TokenizerCases>(fixture.path);
   const encode = new ParityCheck(fixture.name, "encode");
   const decode = new ParityCheck(fixture.name, "decode");

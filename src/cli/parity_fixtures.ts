@@ -2,7 +2,7 @@
 import { join, relative } from "node:path";
 import { decodeToF32 } from "@/tensor/half.ts";
 import { readSafetensorsHeader } from "@/weights/safetensors.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 
 /** Kinds of fixtures, by the file that marks them. */
 export type FixtureKind =

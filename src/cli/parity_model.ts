@@ -7,7 +7,7 @@ import type { Backend } from "@/kernels/backend.ts";
 import { loadModel } from "@/model/load.ts";
 import type { VisionLanguageModel } from "@/model/vlm.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 import { GoldenPrompt, promptBounds } from "./golden_prompt.ts";
 import { type Fixture, type GoldenTensor, readGoldens, readJson } from "./parity_fixtures.ts";
 import { ParityCheck, type ParityRow } from "./parity_report.ts";

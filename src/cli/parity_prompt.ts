@@ -5,7 +5,7 @@ import { type Message, NO_THINKING } from "@/chat/message.ts";
 import { encodePrompt } from "@/chat/prompt.ts";
 import { findPromptTokens } from "@/chat/served_model.ts";
 import { readGrammar, renderChat } from "@/chat/template.ts";
-import { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "@/tokenizer/tokenizer_folder.ts";
 import { findFixtures, type Fixture, readJson } from "./parity_fixtures.ts";
 import { ParityCheck, type ParityRow } from "./parity_report.ts";
 
@@ -39,7 +39,7 @@ async function chatTemplate(fixture: Fixture): Promise<string | undefined> {
 }
 
 export async function promptParity(fixture: Fixture): Promise<ParityRow[]> {
-  const tokenizer = await Tokenizer.load(await tokenizerFolder(fixture));
+  const tokenizer = await loadTokenizer(await tokenizerFolder(fixture));
   const grammar = readGrammar(await chatTemplate(fixture));
   const promptTokens = findPromptTokens(tokenizer);
   const check = new ParityCheck(fixture.name, "prompt ids");

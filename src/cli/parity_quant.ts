@@ -12,7 +12,7 @@ import {
   precisionOf,
   type Quantisation,
 } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 import { GoldenPrompt, promptBounds } from "./golden_prompt.ts";
 import { type Fixture, readGoldens, readJson } from "./parity_fixtures.ts";
 import type { GoldenCases } from "./parity_model.ts";

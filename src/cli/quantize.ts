@@ -3,7 +3,7 @@ import { systemClock } from "@/clock.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { packModel } from "@/model/packing.ts";
 import { precisionLabel, precisionOf } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { precisionFlags } from "./precision_flags.ts";

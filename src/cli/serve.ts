@@ -3,10 +3,12 @@ import { basename, resolve } from "node:path";
 import { createApp } from "@/api/app.ts";
 import { describeError } from "@/api/errors.ts";
 import { systemClock } from "@/clock.ts";
+import { type MemoryPlan, planText } from "@/engine/memory_plan.ts";
 import { OperatingError } from "@/errors.ts";
 import type { KvFormat } from "@/kernels/backend.ts";
 import { workerCodec } from "@/media/codec.ts";
 import { MediaLoader } from "@/media/media_source.ts";
+import { prepareVideo } from "@/media/video.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import { backendFlags } from "./backend_flags.ts";
@@ -14,7 +16,6 @@ import { type ClusterFlags, clusterFlags } from "./cluster_flags.ts";
 import { engineFlags } from "./engine_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { precisionFlags } from "./precision_flags.ts";
-import { type MemoryPlan, planText } from "./memory_plan.ts";
 import { openServing, type Serving, type ServingOptions } from "./serving.ts";
 import { type Handler, nanoFolder, siteHandler } from "./site.ts";
 import { printLine } from "./terminal.ts";
@@ -124,6 +125,7 @@ class Server {
         mediaLoader,
         bodyBytesInFlightMax: bodyMib === undefined ? undefined : bodyMib * MIB,
         codec: this.#codec,
+        readVideo: prepareVideo,
         version: VERSION,
         ready: () =>
           !this.#draining &&

@@ -12,7 +12,7 @@ import { ExpertBank } from "@/model/expert_bank.ts";
 import { ExpertStore } from "@/model/expert_store.ts";
 import { limits } from "@/limits.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { clusterIdentity, clusterSecret, nodeName } from "./cluster_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";

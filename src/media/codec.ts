@@ -9,7 +9,7 @@
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import { compileCodecModule } from "./codec_module.ts";
-import { CodecPool, type CodecPoolOptions } from "./codec_pool.ts";
+import { type CodecFiles, CodecPool, type CodecPoolOptions } from "./codec_pool.ts";
 import type { CodecCall, CodecExecutor, CodecResults, FrameRequest } from "./codec_protocol.ts";
 import { CodecSandbox } from "./codec_sandbox.ts";
 import type { ImageHeader, RgbImage } from "./image.ts";
@@ -62,19 +62,26 @@ export function workerCodec(options: CodecPoolOptions = {}): Codec {
 }
 
 /** A codec in this isolate. Calls block it while they decode. */
-export function inlineCodec(): Codec {
-  return new ExecutorCodec(new InlineExecutor());
+export function inlineCodec(files: Pick<CodecFiles, "moduleUrl"> = {}): Codec {
+  return new ExecutorCodec(new InlineExecutor(files.moduleUrl));
 }
 
 class InlineExecutor implements CodecExecutor {
+  readonly #moduleUrl: URL | undefined;
   #sandbox: Promise<CodecSandbox> | undefined;
+
+  constructor(moduleUrl: URL | undefined) {
+    this.#moduleUrl = moduleUrl;
+  }
 
   async perform<C extends CodecCall>(
     bytes: Uint8Array,
     call: C,
     signal?: AbortSignal,
   ): Promise<CodecResults[C["kind"]]> {
-    this.#sandbox ??= compileCodecModule().then((module) => new CodecSandbox(module));
+    this.#sandbox ??= compileCodecModule(this.#moduleUrl).then((module) =>
+      new CodecSandbox(module)
+    );
     const sandbox = await this.#sandbox;
     if (signal?.aborted === true) throw new OperatingError("cancelled", "Decoding was cancelled");
     return await sandbox.perform(bytes, call);

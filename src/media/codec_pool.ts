@@ -14,11 +14,18 @@ import type {
 } from "./codec_protocol.ts";
 
 /** Bounds of a pool; the defaults come from `limits`. */
-export interface CodecPoolOptions {
+export interface CodecPoolOptions extends CodecFiles {
   readonly workersMax?: number;
   readonly queueJobsMax?: number;
   /** Wall time of one call, not counting its wait in the queue. */
   readonly timeoutMs?: number;
+}
+
+/** Where a bundled program, which has no sources beside it, keeps what the pool starts. */
+export interface CodecFiles {
+  readonly moduleUrl?: URL;
+  /** Starts `codec_worker.ts`. */
+  readonly startWorker?: () => Worker;
 }
 
 interface Job {
@@ -41,6 +48,8 @@ export class CodecPool implements CodecExecutor {
   readonly #workersMax: number;
   readonly #queueJobsMax: number;
   readonly #timeoutMs: number;
+  readonly #moduleUrl: URL | undefined;
+  readonly #startWorker: () => Worker;
   readonly #queue: Job[] = [];
   readonly #slots = new Set<Slot>();
   #module: Promise<WebAssembly.Module> | undefined;
@@ -49,6 +58,8 @@ export class CodecPool implements CodecExecutor {
   constructor(options: CodecPoolOptions = {}) {
     this.#workersMax = options.workersMax ?? limits.codecWorkersMax;
     this.#queueJobsMax = options.queueJobsMax ?? limits.codecQueueJobsMax;
+    this.#moduleUrl = options.moduleUrl;
+    this.#startWorker = options.startWorker ?? startWorker;
     this.#timeoutMs = options.timeoutMs ?? limits.decodeTimeoutMs;
   }
 
@@ -57,7 +68,7 @@ export class CodecPool implements CodecExecutor {
     call: C,
     signal?: AbortSignal,
   ): Promise<CodecResults[C["kind"]]> {
-    this.#module ??= compileCodecModule();
+    this.#module ??= compileCodecModule(this.#moduleUrl);
     const module = await this.#module;
     if (this.#closed) throw new OperatingError("unavailable", "The image codec is closed");
     if (signal?.aborted === true) throw cancelled();
@@ -104,10 +115,7 @@ export class CodecPool implements CodecExecutor {
   }
 
   #start(module: WebAssembly.Module): Slot {
-    const worker = new Worker(new URL("./codec_worker.ts", import.meta.url), {
-      type: "module",
-      name: "codec",
-    });
+    const worker = this.#startWorker();
     const slot: Slot = { worker, isReady: false, job: undefined, timer: undefined };
     this.#slots.add(slot);
     worker.onmessage = (event: MessageEvent<WorkerReply>) => {
@@ -172,6 +180,11 @@ export class CodecPool implements CodecExecutor {
     slot.job?.reject(error);
     slot.job = undefined;
   }
+}
+
+function startWorker(): Worker {
+  const url = new URL("./codec_worker.ts", import.meta.url);
+  return new Worker(url, { type: "module", name: "codec" });
 }
 
 function post(worker: Worker, request: WorkerRequest): void {

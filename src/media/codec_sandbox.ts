@@ -15,6 +15,7 @@ import {
 import { unreachable } from "@/assert.ts";
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
+import { sha256 } from "@/sha256.ts";
 import type { CodecCall, CodecResults, FrameRequest } from "./codec_protocol.ts";
 import type { ImageHeader, RgbImage } from "./image.ts";
 import {
@@ -241,8 +242,7 @@ async function hashTiles(image: UnhashedTiles): Promise<TiledImage> {
   const tileHashes = await Promise.all(
     Array.from({ length: image.tileCount }, async (_, index) => {
       const tile = image.tiles.subarray(index * tileBytes, (index + 1) * tileBytes);
-      const digest = await crypto.subtle.digest("SHA-256", tile as Uint8Array<ArrayBuffer>);
-      return new Uint8Array(digest, 0, HASH_BYTES).toHex();
+      return (await sha256(tile)).subarray(0, HASH_BYTES).toHex();
     }),
   );
   return { ...image, tileHashes };

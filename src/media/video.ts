@@ -1,37 +1,20 @@
 /**
- * Owns sampling frames from video bytes. Animated GIF and WebP go through the codec; container files
- * through the system's `ffmpeg`, when it is installed, as a subprocess bounded in time and output.
- * Does not decide how many frames a prompt gets.
+ * Owns sampling frames from the container files of videos, through the system's `ffmpeg`, when it is
+ * installed, as a subprocess bounded in time and output. Animated pictures are `animation.ts`'s.
  */
 import { join } from "node:path";
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
-import type { Codec } from "./codec.ts";
+import { containerOf, prepareAnimation, type VideoOptions } from "./animation.ts";
 import type { FrameRequest } from "./codec_protocol.ts";
 import { concatenate, type TiledImage } from "./tiling.ts";
 
-export interface VideoOptions {
-  readonly codec: Codec;
-  readonly signal?: AbortSignal | undefined;
-  /** Request field that errors name. */
-  readonly field?: string | undefined;
+export interface VideoToolOptions extends VideoOptions {
   /** Folder of `ffmpeg` and `ffprobe`; default: found on PATH. */
   readonly toolFolder?: string;
   /** Default `limits.videoTimeoutMs`. */
   readonly timeoutMs?: number;
 }
-
-/**
- * Signatures of container formats and the ffmpeg demuxer that may read them. The demuxer is forced:
- * ffmpeg's own probing could pick a playlist format, which opens other files.
- */
-const CONTAINERS: readonly { demuxer: string; offset: number; signature: readonly number[] }[] = [
-  { demuxer: "mov", offset: 4, signature: [0x66, 0x74, 0x79, 0x70] }, // ISO media: "ftyp"
-  { demuxer: "matroska", offset: 0, signature: [0x1a, 0x45, 0xdf, 0xa3] }, // also WebM
-  { demuxer: "avi", offset: 8, signature: [0x41, 0x56, 0x49, 0x20] }, // RIFF "AVI "
-  { demuxer: "ogg", offset: 0, signature: [0x4f, 0x67, 0x67, 0x53] },
-  { demuxer: "flv", offset: 0, signature: [0x46, 0x4c, 0x56, 0x01] },
-];
 
 /** Signature and length of a BMP file. */
 const BMP_PREFIX_BYTES = 6;
@@ -47,11 +30,11 @@ const FALLBACK_RATE = 1;
 export async function prepareVideo(
   bytes: Uint8Array,
   request: FrameRequest,
-  options: VideoOptions,
+  options: VideoToolOptions,
 ): Promise<TiledImage> {
-  const { codec, signal, field } = options;
+  const { signal, field } = options;
   const demuxer = containerOf(bytes);
-  if (demuxer === undefined) return await codec.prepareFrames(bytes, request, { signal, field });
+  if (demuxer === undefined) return await prepareAnimation(bytes, request, options);
   const folder = await Deno.makeTempDir({ prefix: "flotilla-video-" });
   const deadline = new AbortController();
   const timeoutMs = options.timeoutMs ?? limits.videoTimeoutMs;
@@ -72,17 +55,10 @@ export async function prepareVideo(
   }
 }
 
-/** The demuxer for a container file, or undefined for anything else. */
-export function containerOf(bytes: Uint8Array): string | undefined {
-  return CONTAINERS.find(({ offset, signature }) =>
-    signature.every((byte, index) => bytes[offset + index] === byte)
-  )?.demuxer;
-}
-
 async function sampleContainer(
   input: readonly string[],
   request: FrameRequest,
-  options: VideoOptions,
+  options: VideoToolOptions,
 ): Promise<TiledImage> {
   const seconds = await durationOf(input, options);
   const { count, tileSize } = request;
@@ -105,7 +81,7 @@ async function sampleContainer(
   const frames: TiledImage[] = [];
   try {
     for await (const bmp of splitBmps(process.stdout)) {
-      const { codec, signal, field } = options;
+      const { signal, field } = options;
       frames.push(await codec.prepareTiles(bmp, tileRequest, { signal, field }));
       if (frames.length === count) break;
     }
@@ -127,7 +103,7 @@ async function sampleContainer(
 /** Seconds of the file, or undefined when it does not say. */
 async function durationOf(
   input: readonly string[],
-  options: VideoOptions,
+  options: VideoToolOptions,
 ): Promise<number | undefined> {
   const show = ["-show_entries", "format=duration", "-of", "csv=p=0"];
   const process = spawn("ffprobe", ["-v", "error", ...input, ...show], options);
@@ -139,7 +115,7 @@ async function durationOf(
   return seconds > 0 ? seconds : undefined;
 }
 
-function spawn(tool: string, args: string[], options: VideoOptions): Deno.ChildProcess {
+function spawn(tool: string, args: string[], options: VideoToolOptions): Deno.ChildProcess {
   const path = options.toolFolder === undefined ? tool : join(options.toolFolder, tool);
   try {
     return new Deno.Command(path, {

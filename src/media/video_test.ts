@@ -2,7 +2,8 @@ import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import { readGoldenFile } from "./_golden.ts";
 import { inlineCodec } from "./codec.ts";
-import { containerOf, prepareVideo, splitBmps } from "./video.ts";
+import { containerOf, prepareAnimation } from "./animation.ts";
+import { prepareVideo, splitBmps } from "./video.ts";
 
 const request = { count: 4, tileSize: 8 };
 const bmp = readGoldenFile("image_decode/rgb.bmp");

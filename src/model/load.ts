@@ -1,7 +1,7 @@
 /** From a checkpoint or packed folder to a model on a backend. */
 import { OperatingError } from "@/errors.ts";
 import type { Backend } from "@/kernels/backend.ts";
-import { PackedFolder } from "@/weights/packed_folder.ts";
+import { type FileHash, PackedFolder } from "@/weights/packed_folder.ts";
 import { type Precision, precisionLabel, precisionOf, samePrecision } from "@/weights/precision.ts";
 import type { FileFolder } from "@/weights/source.ts";
 import type { ModelConfig } from "./config.ts";
@@ -19,8 +19,8 @@ export interface LoadOptions extends Partial<Precision> {
   readonly bounds?: Partial<ModelBounds>;
   /** Draw weights from a seed instead of reading them; the folder needs config.json only. */
   readonly synthetic?: boolean;
-  /** Compare the hashes of a packed folder's files before anything is loaded. */
-  readonly verify?: boolean;
+  /** Compare the hashes of a packed folder's files, as this gives them, before anything is loaded. */
+  readonly verify?: FileHash | undefined;
   /** Computes the experts; their weights are then not loaded. */
   readonly experts?: ExpertExecutor;
   readonly onProgress?: LoadProgress;
@@ -80,7 +80,7 @@ async function loadPacked(options: LoadOptions): Promise<LoadedParameters> {
   try {
     const { precision, parameters: parameterCount } = packed.manifest;
     expectPrecision(options, precision);
-    if (verify) await packed.verify(onProgress);
+    if (verify) await packed.verify(verify, onProgress);
     const parameters = await loadPackedParameters({
       packed,
       config,

@@ -3,7 +3,8 @@ import { OperatingError } from "@/errors.ts";
 import { openReferenceBackend } from "@/kernels/reference/backend.ts";
 import { readSafetensorsHeader } from "@/weights/safetensors.ts";
 import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_writer.ts";
-import { diskFolder, memoryFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
+import { memoryFolder } from "@/weights/source.ts";
 import { shortPromptLogits } from "./_short_prompt.ts";
 import { loadModel } from "./load.ts";
 

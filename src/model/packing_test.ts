@@ -1,7 +1,9 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { openReferenceBackend } from "@/kernels/reference/backend.ts";
 import { precisionOf } from "@/weights/precision.ts";
-import { diskFolder, type FileFolder, memoryFolder } from "@/weights/source.ts";
+import { hashOf } from "@/weights/file_hash.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
+import { type FileFolder, memoryFolder } from "@/weights/source.ts";
 import { shortPromptLogits } from "./_short_prompt.ts";
 import { loadModel } from "./load.ts";
 import { packModel, type PackOptions, type PackResult } from "./packing.ts";
@@ -99,7 +101,7 @@ Deno.test("loadModel() tells what a packed folder lacks for its configuration", 
       );
       return true;
     });
-    await rejects(loadModel({ folder: out, backend, verify: true }), /changed since/);
+    await rejects(loadModel({ folder: out, backend, verify: hashOf }), /changed since/);
   });
 });
 

@@ -1,6 +1,6 @@
 import { deepEqual, ok } from "node:assert/strict";
 import { openReferenceBackend } from "@/kernels/reference/backend.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 import { seededRandom } from "@/random.ts";
 import { mergeOrder } from "./adapter.ts";
 import { loadModel } from "./load.ts";

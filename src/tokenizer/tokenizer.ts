@@ -3,7 +3,6 @@
  * the order of these steps; each step has its own file. Knows no chat template and no streaming.
  */
 import { assert } from "@/assert.ts";
-import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import {
   type AddedToken,
@@ -73,16 +72,17 @@ export class Tokenizer {
   }
 
   /**
-   * Reads the tokenizer files of a checkpoint folder: `tokenizer.json`, or else `vocab.json` and
+   * Reads the tokenizer files of a checkpoint: `tokenizer.json`, or else `vocab.json` and
    * `merges.txt`; plus `added_tokens.json`, `tokenizer_config.json` and `special_tokens_map.json`
-   * where present. Throws OperatingError `checkpoint_invalid` naming the file and what is wrong.
+   * where present; `readText` gives undefined for a file that is not there. Throws OperatingError
+   * `checkpoint_invalid` naming the file and what is wrong.
    */
-  static async load(folder: string): Promise<Tokenizer> {
+  static async load(readText: (name: string) => Promise<string | undefined>): Promise<Tokenizer> {
     const files: Record<string, string> = {};
     for (const name of Object.values(TOKENIZER_FILES)) {
       const isReplaced = name === TOKENIZER_FILES.vocabulary || name === TOKENIZER_FILES.merges;
       if (isReplaced && TOKENIZER_FILES.tokenizer in files) continue;
-      const text = await readIfPresent(folder, name);
+      const text = await readText(name);
       if (text !== undefined) files[name] = text;
     }
     return Tokenizer.fromFiles(files);
@@ -275,18 +275,6 @@ function forEachSegment(
     if (match === undefined) return;
     onToken(match.id);
     position = match.end;
-  }
-}
-
-async function readIfPresent(folder: string, name: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(`${folder}/${name}`);
-  } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return undefined;
-    const problem = cause instanceof Error ? cause.message : String(cause);
-    throw new OperatingError("checkpoint_invalid", `Cannot read ${folder}/${name}: ${problem}`, {
-      cause,
-    });
   }
 }
 

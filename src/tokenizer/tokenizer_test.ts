@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import { FAMILY_ADDED_TOKENS, familyAddedTokens } from "./added_tokens.ts";
 import { Tokenizer } from "./tokenizer.ts";
+import { loadTokenizer } from "./tokenizer_folder.ts";
 
 const FIXTURE = "tests/fixtures/model/tokenizer";
 const CORPUS = [
@@ -34,7 +35,7 @@ const text = fc.string({
 });
 
 Deno.test("Tokenizer agrees with every golden case", async () => {
-  const tokenizer = await Tokenizer.load(FIXTURE);
+  const tokenizer = await loadTokenizer(FIXTURE);
   const golden = JSON.parse(await Deno.readTextFile(`${FIXTURE}/golden_cases.json`));
   equal(tokenizer.size, golden.vocab_size);
   ok(golden.encode.length >= 300 && golden.decode.length >= 30);
@@ -48,12 +49,12 @@ Deno.test("Tokenizer agrees with every golden case", async () => {
 });
 
 Deno.test("load() gives the same from tokenizer.json and from separate files", async () => {
-  const whole = await Tokenizer.load(FIXTURE);
+  const whole = await loadTokenizer(FIXTURE);
   const folder = await Deno.makeTempDir();
   try {
     const names = ["vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"];
     for (const name of names) await Deno.copyFile(`${FIXTURE}/${name}`, `${folder}/${name}`);
-    const separate = await Tokenizer.load(folder);
+    const separate = await loadTokenizer(folder);
     const golden = JSON.parse(await Deno.readTextFile(`${FIXTURE}/golden_cases.json`));
     for (const { text, ids } of golden.encode) deepEqual(separate.encode(text), ids);
     deepEqual(separate.addedTokens, whole.addedTokens);
@@ -67,7 +68,7 @@ Deno.test("load() gives the same from tokenizer.json and from separate files", a
 Deno.test("Tokenizer.load() names the folder's problem when files are missing", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    await Tokenizer.load(folder).then(
+    await loadTokenizer(folder).then(
       () => assert(false, "load fails"),
       (error) => {
         ok(error instanceof OperatingError);

@@ -6,7 +6,7 @@ import { OperatingError } from "@/errors.ts";
 import { elementCount } from "@/tensor/dtype.ts";
 import { canonicalName, type TensorName } from "./names.ts";
 import { readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
-import { type ByteSource, type FileFolder, namesIn } from "./source.ts";
+import { type ByteSource, type FileFolder, namesIn, readText } from "./source.ts";
 
 const INDEX = "model.safetensors.index.json";
 /** Problems of one kind listed in a message before "and n more". */
@@ -120,16 +120,6 @@ export class Checkpoint {
 
   close(): void {
     for (const source of this.#sources) source.close();
-  }
-}
-
-async function readText(folder: FileFolder, name: string): Promise<string | undefined> {
-  if (!(await namesIn(folder)).includes(name)) return undefined;
-  const source = await folder.open(name);
-  try {
-    return new TextDecoder().decode(await source.read(0, source.sizeBytes));
-  } finally {
-    source.close();
   }
 }
 

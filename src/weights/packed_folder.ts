@@ -2,7 +2,6 @@
  * Reading a packed folder: manifest, headers and sizes are checked at once and every fault is told
  * in one error; bytes are read when the loader wants them. It does not know the model.
  */
-import { createHash } from "node:crypto";
 import { matrixLayoutVersion } from "@/kernels/matrix_layout.ts";
 import { CheckpointProblems } from "./checkpoint.ts";
 import type { TensorName } from "./names.ts";
@@ -16,14 +15,18 @@ import {
   parseMatrices,
 } from "./packed_manifest.ts";
 import { readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
-import type { ByteSource, FileFolder } from "./source.ts";
-
-const HASH_PIECE_BYTES = 16 * 1024 * 1024;
+import { type ByteSource, type FileFolder, readText } from "./source.ts";
 
 export interface StoredMatrix {
   readonly matrix: PackedMatrix;
   readonly tensor: StoredTensor;
 }
+
+/** SHA-256 of a whole file, in hexadecimal; `onBytes` is told how many more were read. */
+export type FileHash = (
+  source: ByteSource,
+  onBytes?: (bytes: number) => void,
+) => Promise<string>;
 
 /** What a folder holds, by its file names alone. */
 export type FolderKind = "packed" | "unfinished" | "checkpoint";
@@ -62,7 +65,7 @@ export class PackedFolder {
   static async open(folder: FileFolder): Promise<PackedFolder> {
     const { label } = folder;
     const problems = new CheckpointProblems();
-    const manifest = parseManifest(await readText(folder, MANIFEST_FILE));
+    const manifest = parseManifest(await readText(folder, MANIFEST_FILE) ?? "");
     if (typeof manifest === "string") problems.add("bad manifest", manifest);
     else if (manifest.layout !== matrixLayoutVersion) {
       problems.add(
@@ -94,7 +97,10 @@ export class PackedFolder {
   }
 
   /** Hashes every file; adds those that changed to the problems. */
-  async verify(onProgress?: (doneBytes: number, totalBytes: number) => void): Promise<void> {
+  async verify(
+    hashOf: FileHash,
+    onProgress?: (doneBytes: number, totalBytes: number) => void,
+  ): Promise<void> {
     let totalBytes = 0;
     for (const source of this.#sources.values()) totalBytes += source.sizeBytes;
     let doneBytes = 0;
@@ -108,29 +114,6 @@ export class PackedFolder {
 
   close(): void {
     for (const source of this.#sources.values()) source.close();
-  }
-}
-
-/** SHA-256 of a whole file, in hexadecimal. */
-export async function hashOf(
-  source: ByteSource,
-  onBytes?: (bytes: number) => void,
-): Promise<string> {
-  const hash = createHash("sha256");
-  for (let at = 0; at < source.sizeBytes; at += HASH_PIECE_BYTES) {
-    const bytes = await source.read(at, Math.min(HASH_PIECE_BYTES, source.sizeBytes - at));
-    hash.update(bytes);
-    onBytes?.(bytes.byteLength);
-  }
-  return hash.digest("hex");
-}
-
-async function readText(folder: FileFolder, name: string): Promise<string> {
-  const source = await folder.open(name);
-  try {
-    return new TextDecoder().decode(await source.read(0, source.sizeBytes));
-  } finally {
-    source.close();
   }
 }
 

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { assert } from "@/assert.ts";
 import { OperatingError } from "@/errors.ts";
 import type { TensorName } from "./names.ts";
-import { folderKind, hashOf } from "./packed_folder.ts";
+import { hashOf } from "./file_hash.ts";
+import { folderKind } from "./packed_folder.ts";
 import {
   type FileRecord,
   headerOf,
@@ -21,7 +22,8 @@ import {
   type TensorRecord,
 } from "./packed_manifest.ts";
 import { encodeSafetensorsHeader } from "./safetensors_writer.ts";
-import { diskFolder, type FileFolder } from "./source.ts";
+import { diskFolder } from "./disk_folder.ts";
+import type { FileFolder } from "./source.ts";
 
 /** Ending of files that are being written. */
 const UNFINISHED = ".partial";

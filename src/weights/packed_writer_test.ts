@@ -1,10 +1,12 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { join } from "node:path";
+import { hashOf } from "./file_hash.ts";
 import { PackedFolder } from "./packed_folder.ts";
 import type { PackedEntry } from "./packed_manifest.ts";
 import { PackedWriter, planParts } from "./packed_writer.ts";
 import { precisionOf } from "./precision.ts";
-import { diskFolder, memoryFolder } from "./source.ts";
+import { diskFolder } from "./disk_folder.ts";
+import { memoryFolder } from "./source.ts";
 import { inTemporaryFolder } from "../../tests/temporary_folder.ts";
 
 const matrix = { format: "q4", experts: 1, rows: 16, columns: 64 } as const;
@@ -57,7 +59,7 @@ Deno.test("PackedWriter writes a folder that PackedFolder finds without fault", 
   inTemporaryFolder(async (path) => {
     await packAll(path);
     const packed = await PackedFolder.open(diskFolder(path));
-    await packed.verify();
+    await packed.verify(hashOf);
     packed.problems.throwIfAny(path);
     deepEqual([...packed.matrices.keys()], ["a", "c"]);
     deepEqual([...packed.vectors.keys()], ["b"]);
@@ -133,7 +135,7 @@ Deno.test("PackedFolder.verify() names files whose bytes changed", () =>
     await Deno.writeFile(file, bytes);
     const packed = await PackedFolder.open(diskFolder(path));
     equal(packed.problems.empty, true);
-    await packed.verify();
+    await packed.verify(hashOf);
     ok(/changed since/.test(await rejectionOf(() => packed.problems.throwIfAny(path))));
     packed.close();
   }));

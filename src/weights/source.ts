@@ -1,5 +1,4 @@
-/** Random access to the bytes of a checkpoint folder, on disk or in memory. */
-import { join } from "node:path";
+/** Random access to the bytes of a checkpoint folder, wherever it lies. Folders on disk: `disk_folder.ts`. */
 import { OperatingError } from "@/errors.ts";
 
 /** One file. */
@@ -36,13 +35,15 @@ export async function namesIn(folder: FileFolder): Promise<string[]> {
   }
 }
 
-/** A folder on disk. */
-export function diskFolder(path: string): FileFolder {
-  return {
-    label: path,
-    names: async () => (await Array.fromAsync(Deno.readDir(path))).map((entry) => entry.name),
-    open: (name) => openFile(join(path, name), name),
-  };
+/** The text of a file; undefined when the folder has none of that name. */
+export async function readText(folder: FileFolder, name: string): Promise<string | undefined> {
+  if (!(await namesIn(folder)).includes(name)) return undefined;
+  const source = await folder.open(name);
+  try {
+    return new TextDecoder().decode(await source.read(0, source.sizeBytes));
+  } finally {
+    source.close();
+  }
 }
 
 /** Files already in memory (bundles, tests). */
@@ -52,7 +53,7 @@ export function memoryFolder(label: string, files: ReadonlyMap<string, Uint8Arra
     names: () => Promise.resolve([...files.keys()]),
     open: (name) => {
       const bytes = files.get(name);
-      if (!bytes) return Promise.reject(new Deno.errors.NotFound(name));
+      if (!bytes) return Promise.reject(new Error(`No file ${name} in ${label}`));
       return Promise.resolve(memorySource(name, bytes));
     },
   };
@@ -69,42 +70,5 @@ function memorySource(name: string, bytes: Uint8Array): ByteSource {
     read: (offset, length) => Promise.try(part, offset, length),
     readInto: (offset, target) => Promise.try(() => target.set(part(offset, target.byteLength))),
     close: () => {},
-  };
-}
-
-async function openFile(path: string, name: string): Promise<ByteSource> {
-  const file = await Deno.open(path, { read: true });
-  const { size: sizeBytes, mtime } = await file.stat();
-  let last: Promise<unknown> = Promise.resolve();
-  const readNow = async (offset: number, target: Uint8Array): Promise<void> => {
-    await file.seek(offset, Deno.SeekMode.Start);
-    let filled = 0;
-    while (filled < target.byteLength) {
-      const count = await file.read(target.subarray(filled));
-      if (count === null) {
-        throw new RangeError(
-          `Cannot read ${target.byteLength} bytes at ${offset} of ${name}: file ends early`,
-        );
-      }
-      filled += count;
-    }
-  };
-  // One file position is shared, so reads are queued.
-  const readInto = (offset: number, target: Uint8Array): Promise<void> => {
-    const result = last.then(() => readNow(offset, target));
-    last = result.catch(() => undefined);
-    return result;
-  };
-  return {
-    name,
-    sizeBytes,
-    ...(mtime && { modifiedMs: mtime.getTime() }),
-    read: async (offset, length) => {
-      const out = new Uint8Array(length);
-      await readInto(offset, out);
-      return out;
-    },
-    readInto,
-    close: () => file.close(),
   };
 }

@@ -12,11 +12,11 @@ import type { Codec } from "@/media/codec.ts";
 import type { TiledImage } from "@/media/tiling.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
-import { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "@/tokenizer/tokenizer_folder.ts";
 import { type Script, ScriptedGenerator } from "./scripted_generator.ts";
 
 export const FIXTURES = new URL("../fixtures/model/", import.meta.url).pathname;
-export const tokenizer = await Tokenizer.load(`${FIXTURES}dense`);
+export const tokenizer = await loadTokenizer(`${FIXTURES}dense`);
 const chatTemplate = await Deno.readTextFile(`${FIXTURES}dense/chat_template.jinja`);
 export const END_TOKEN_ID = tokenizer.tokenId("<|im_end|>")!;
 const TILE_SIZE = 56;

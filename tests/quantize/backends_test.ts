@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { type BackendOptions, openBackend } from "@/kernels/open.ts";
 import { packModel } from "@/model/packing.ts";
 import { precisionOf } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 
 const model = fileURLToPath(new URL("../fixtures/model/moe", import.meta.url));
 

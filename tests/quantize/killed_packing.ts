@@ -5,7 +5,7 @@
 import { openBackend } from "@/kernels/open.ts";
 import { packModel } from "@/model/packing.ts";
 import { precisionOf } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 
 const [model, out, share] = Deno.args as [string, string, string];
 const backend = await openBackend({ name: "wasm", threads: 1 });

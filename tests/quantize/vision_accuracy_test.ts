@@ -14,7 +14,8 @@ import { seededRandom } from "@/random.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
 import { releasedName } from "@/weights/names.ts";
 import type { Quantisation } from "@/weights/precision.ts";
-import { diskFolder, type FileFolder, memoryFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
+import { type FileFolder, memoryFolder } from "@/weights/source.ts";
 import { syntheticTensor } from "@/weights/synthetic.ts";
 
 /** The released 2B's tower with fewer layers and patches, beside a decoder of no weight. */

@@ -9,7 +9,7 @@ import { loadModel } from "@/model/load.ts";
 import { greedyParams } from "@/sampling/params.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 
 const folder = fileURLToPath(new URL("../fixtures/model/dense", import.meta.url));
 

@@ -36,6 +36,8 @@ export interface WasmBackendOptions extends VariantOptions {
   readonly threads?: number;
   /** Folder that holds `compute-<variant>/compute_bg.wasm`. */
   readonly kernelsFolder?: URL;
+  /** Starts a worker that runs `worker.ts`: bundled programs have no sources beside them. */
+  readonly startWorker?: () => Worker;
   /** Books the time of every op, which makes all of them slower. */
   readonly profile?: OpProfile;
 }
@@ -63,7 +65,7 @@ export async function openWasmBackend(options: WasmBackendOptions = {}): Promise
   const module = await loadModule(variant, options);
   const { arena, executor: plain } = variant === "simd"
     ? startInline(module)
-    : await startTeam(module, teamMemory(variant, options.memoryBytes), teamSize(options.threads));
+    : await startTeam(module, teamMemory(variant, options.memoryBytes), options);
   const executor = options.profile
     ? new ProfilingExecutor(plain, arena.memory, options.profile)
     : plain;
@@ -124,11 +126,14 @@ function teamMemory(variant: Variant, memoryBytes: number | undefined): LinearMe
 async function startTeam(
   module: WebAssembly.Module,
   memory: LinearMemory,
-  threads: number,
+  options: Pick<WasmBackendOptions, "threads" | "startWorker">,
 ): Promise<{ arena: Arena; executor: Executor }> {
+  const threads = teamSize(options.threads);
   const arena = new Arena(memory);
   const control = arena.allocate(CONTROL_BYTES);
-  return { arena, executor: await ThreadTeam.start({ module, memory, control, threads }) };
+  const { startWorker } = options;
+  const team = { module, memory, control, threads, ...(startWorker && { startWorker }) };
+  return { arena, executor: await ThreadTeam.start(team) };
 }
 
 export class WasmBackend implements Backend {

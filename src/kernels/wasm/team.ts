@@ -54,9 +54,12 @@ export class ThreadTeam implements Executor {
       memory: LinearMemory;
       control: number;
       threads: number;
+      /** Starts `worker.ts`. */
+      startWorker?: () => Worker;
     },
   ): Promise<ThreadTeam> {
     const { module, memory, control, threads: count } = options;
+    const { startWorker: openWorker = startWorker } = options;
     assert(count >= 1, `a team of ${count} threads`);
     const spins = count > navigator.hardwareConcurrency ? SHARED_CORE_SPINS : BARRIER_SPINS;
     memory.words[control / 4 + controlWord.spins] = spins;
@@ -69,7 +72,7 @@ export class ThreadTeam implements Executor {
     };
     const threads = Array.from({ length: count }, (_, thread) => {
       const start = { module, memory: memory.memory, control, thread, threads: count };
-      return startThread(start, fail);
+      return startThread(openWorker(), start, fail);
     });
     try {
       const answers = await Promise.race([
@@ -138,8 +141,15 @@ function release(memory: LinearMemory, control: number): void {
   }
 }
 
-function startThread(start: ThreadStart, fail: (cause: unknown) => void): Thread {
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+function startWorker(): Worker {
+  return new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+}
+
+function startThread(
+  worker: Worker,
+  start: ThreadStart,
+  fail: (cause: unknown) => void,
+): Thread {
   const ready = Promise.withResolvers<{ tableHash: number; fused: boolean }>();
   const stopped = Promise.withResolvers<void>();
   worker.onmessage = ({ data }: MessageEvent<ThreadMessage>) => {

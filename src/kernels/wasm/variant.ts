@@ -89,7 +89,6 @@ export async function loadModule(
 }
 
 async function readBytes(url: URL): Promise<BufferSource> {
-  if (url.protocol === "file:") return await Deno.readFile(url);
   const response = await fetch(url);
   if (!response.ok) throw new Error(`HTTP status ${response.status}`);
   return await response.arrayBuffer();

@@ -6,7 +6,7 @@ import { memoryNeed } from "@/model/memory_need.ts";
 import { loadModel } from "@/model/load.ts";
 import { packModel } from "@/model/packing.ts";
 import { precisionOf, quantisations } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 import { kvBytesDefault, planMemory, planText } from "./memory_plan.ts";
 
 const GIB = 2 ** 30;
@@ -44,7 +44,12 @@ Deno.test("memoryNeed() counts a packed folder like what it was packed from", as
 
 Deno.test("planMemory() tells which shapes need addresses of 64 bits", async () => {
   const plan = (name: string, contextTokens: number) =>
-    planMemory({ folder: shape(name), synthetic: true, quantisation: "q4", contextTokens });
+    planMemory({
+      folder: diskFolder(shape(name)),
+      synthetic: true,
+      quantisation: "q4",
+      contextTokens,
+    });
   const small = await plan("sail-vl2-2b", 4096);
   assert.ok(small.totalBytes < limits.narrowMemoryBytesMax, planText(small));
   const large = await plan("sail-vl2-8b", 4096);
@@ -58,7 +63,7 @@ Deno.test("planMemory() tells which shapes need addresses of 64 bits", async () 
 });
 
 Deno.test("planMemory() uses the KV size and format that are asked for", async () => {
-  const options = { folder: nano, contextTokens: 1024 };
+  const options = { folder: diskFolder(nano), contextTokens: 1024 };
   assert.equal((await planMemory({ ...options, kvBytesMax: 12_345_678 })).kvBytes, 12_345_678);
   const f32 = await planMemory({ ...options });
   const f16 = await planMemory({ ...options, kvFormat: "f16" });

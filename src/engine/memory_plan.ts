@@ -2,12 +2,12 @@
  * How much memory serving a model takes, known before its backend opens: the address width of the
  * kernels follows from it. Does not open anything but the model's folder.
  */
-import { kvPageBytes } from "@/engine/runner.ts";
 import type { KvFormat } from "@/kernels/backend.ts";
 import { limits } from "@/limits.ts";
 import { type MemoryNeed, memoryNeed } from "@/model/memory_need.ts";
 import type { Precision } from "@/weights/precision.ts";
-import { diskFolder } from "@/weights/source.ts";
+import type { FileFolder } from "@/weights/source.ts";
+import { kvPageBytes } from "./runner.ts";
 
 /** Context when none is asked for: the model's own limit, up to this. */
 export const CONTEXT_TOKENS_DEFAULT = 32_768;
@@ -30,7 +30,7 @@ export interface MemoryPlan {
 
 /** What of the serving options decides the memory. */
 export interface MemoryPlanOptions extends Partial<Precision> {
-  readonly folder: string;
+  readonly folder: FileFolder;
   readonly synthetic?: boolean;
   readonly contextTokens?: number | undefined;
   readonly kvFormat?: KvFormat | undefined;
@@ -39,7 +39,7 @@ export interface MemoryPlanOptions extends Partial<Precision> {
   /** Shards compute the experts of the served model. */
   readonly cluster?: unknown;
   /** A model that drafts on the same backend. */
-  readonly draftFolder?: string | undefined;
+  readonly draftFolder?: FileFolder | undefined;
 }
 
 /** Throws OperatingError("checkpoint_invalid") for a folder that cannot be loaded. */
@@ -50,7 +50,6 @@ export async function planMemory(options: MemoryPlanOptions): Promise<MemoryPlan
   const need = await memoryNeed({
     ...options,
     bounds,
-    folder: diskFolder(options.folder),
     withoutExperts: options.cluster !== undefined,
   });
   const format = kvFormat ?? kvFormatDefault(need.precision);
@@ -60,7 +59,7 @@ export async function planMemory(options: MemoryPlanOptions): Promise<MemoryPlan
   let workBytes = need.scratchBytes + 4 * model.contextTokensMax * model.kvShape.headWidth +
     limits.visionCacheBytesMax + limits.packStagingBytesMax + WORK_BYTES;
   if (draftFolder !== undefined) {
-    const draft = await memoryNeed({ ...options, folder: diskFolder(draftFolder) });
+    const draft = await memoryNeed({ ...options, folder: draftFolder });
     weightBytes += draft.weightBytes;
     kvBytes += kvBytesDefault(kvModel(draft, options), format);
     workBytes += draft.scratchBytes;
