@@ -2,7 +2,6 @@ import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import { readGoldenFile } from "./_golden.ts";
 import { inlineCodec } from "./codec.ts";
-import { containerOf, prepareAnimation } from "./animation.ts";
 import { prepareVideo, splitBmps } from "./video.ts";
 
 const request = { count: 4, tileSize: 8 };
@@ -56,16 +55,6 @@ Deno.test("splitBmps() refuses a frame above the byte limit", async () => {
   await rejects(async () => {
     for await (const _ of splitBmps(chunked(hostile, 8)));
   }, (error: OperatingError) => error.code === "payload_too_large");
-});
-
-Deno.test("containerOf() goes by the signature and never picks a playlist", () => {
-  const text = (value: string) => new TextEncoder().encode(value);
-  strictEqual(containerOf(text("\0\0\0\x20ftypisom")), "mov");
-  strictEqual(containerOf(Uint8Array.of(0x1a, 0x45, 0xdf, 0xa3, 0)), "matroska");
-  strictEqual(containerOf(text("#EXTM3U\nfile:///etc/passwd")), undefined);
-  strictEqual(containerOf(text("ffconcat version 1.0")), undefined);
-  strictEqual(containerOf(new Uint8Array()), undefined);
-  strictEqual(containerOf(bmp), undefined);
 });
 
 Deno.test("prepareVideo() says that ffmpeg is missing", async () => {
