@@ -81,7 +81,7 @@ async function sampleContainer(
   const frames: TiledImage[] = [];
   try {
     for await (const bmp of splitBmps(process.stdout)) {
-      const { signal, field } = options;
+      const { codec, signal, field } = options;
       frames.push(await codec.prepareTiles(bmp, tileRequest, { signal, field }));
       if (frames.length === count) break;
     }
