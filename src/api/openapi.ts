@@ -8,6 +8,7 @@ import {
   chatCompletionSchema,
   completionSchema,
   detokenizeSchema,
+  drainSchema,
   renderSchema,
   tokenizeSchema,
 } from "./schema.ts";
@@ -18,6 +19,10 @@ interface Operation {
   readonly path: string;
   readonly summary: string;
   readonly body?: z.ZodType;
+  /** Names and meanings of query parameters. */
+  readonly query?: Readonly<Record<string, string>>;
+  /** Status of the answer; default 200. */
+  readonly status?: number;
   /** Media types of the answer; default JSON. */
   readonly answers?: readonly string[];
   readonly isPublic?: true;
@@ -56,6 +61,30 @@ export const OPERATIONS: readonly Operation[] = [
     path: "/render",
     summary: "The prompt of a conversation with its pictures' places, without inference",
     body: renderSchema,
+  },
+  {
+    method: "get",
+    path: "/cluster/status",
+    summary: "Shards, plan, coverage, balance, calls and expert-activation entropy",
+  },
+  {
+    method: "get",
+    path: "/cluster/experts",
+    summary: "Owners and load of every expert, by layer",
+    query: { layer: "One layer; default all" },
+  },
+  {
+    method: "post",
+    path: "/cluster/drain",
+    summary: "Ask a shard to give its experts away, or to take some again",
+    body: drainSchema,
+    status: 202,
+  },
+  {
+    method: "post",
+    path: "/cluster/rebalance",
+    summary: "Plan anew, also when the gain does not pay for the transfer",
+    status: 202,
   },
   { method: "get", path: "/livez", summary: "Whether the process answers", isPublic: true },
   { method: "get", path: "/readyz", summary: "Whether it wants requests", isPublic: true },
@@ -115,10 +144,19 @@ export function openApiDocument(version: string) {
   };
 }
 
-function describeOperation({ path, summary, body, answers, isPublic }: Operation) {
-  const parameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => {
+function parametersOf({ path, query = {} }: Operation) {
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => {
     return { name, in: "path", required: true, schema: { type: "string" } };
   });
+  const inQuery = Object.entries(query).map(([name, description]) => {
+    return { name, in: "query", required: false, description, schema: { type: "string" } };
+  });
+  return [...inPath, ...inQuery];
+}
+
+function describeOperation(operation: Operation) {
+  const { summary, body, status = 200, answers, isPublic } = operation;
+  const parameters = parametersOf(operation);
   const content = Object.fromEntries((answers ?? [JSON_TYPE]).map((type) => [type, {}]));
   const errorContent = { [JSON_TYPE]: { schema: { $ref: "#/components/schemas/Error" } } };
   return {
@@ -131,7 +169,7 @@ function describeOperation({ path, summary, body, answers, isPublic }: Operation
       },
     }),
     responses: {
-      200: { description: "The answer", content },
+      [status]: { description: "The answer", content },
       "4XX": { description: "The request is refused", content: errorContent },
       "5XX": { description: "The server failed", content: errorContent },
     },

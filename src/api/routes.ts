@@ -1,5 +1,11 @@
 /** The table of routes: one row per method and path. A new endpoint is one file and one row. */
 import { handleChatCompletion } from "./chat_completions.ts";
+import {
+  handleClusterDrain,
+  handleClusterExperts,
+  handleClusterRebalance,
+  handleClusterStatus,
+} from "./cluster.ts";
 import { handleCompletion } from "./completions.ts";
 import { handleDocs } from "./docs.ts";
 import type { AppContext } from "./exchange.ts";
@@ -32,6 +38,10 @@ export const ROUTES: readonly Route[] = [
   { method: "POST", path: "/tokenize", handler: handleTokenize },
   { method: "POST", path: "/detokenize", handler: handleDetokenize },
   { method: "POST", path: "/render", handler: handleRender },
+  { method: "GET", path: "/cluster/status", handler: handleClusterStatus },
+  { method: "GET", path: "/cluster/experts", handler: handleClusterExperts },
+  { method: "POST", path: "/cluster/drain", handler: handleClusterDrain },
+  { method: "POST", path: "/cluster/rebalance", handler: handleClusterRebalance },
   { method: "GET", path: "/livez", handler: handleLive, isPublic: true },
   { method: "GET", path: "/readyz", handler: handleReady, isPublic: true },
   { method: "GET", path: "/metrics", handler: handleMetrics },

@@ -149,6 +149,11 @@ export const detokenizeSchema = z.object({
 export const renderSchema = z.object({ model: modelSchema, ...conversationFields })
   .meta({ id: "RenderRequest" });
 
+export const drainSchema = z.object({
+  node: z.string().min(1).max(64).describe("Name of a connected shard"),
+  draining: z.boolean().nullish().describe("false = take experts again (default true)"),
+}).meta({ id: "ClusterDrainRequest" });
+
 export type ChatCompletionBody = z.infer<typeof chatCompletionSchema>;
 export type CompletionBody = z.infer<typeof completionSchema>;
 export type GenerationBody = Pick<ChatCompletionBody, keyof typeof generationFields>;

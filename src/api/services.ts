@@ -4,6 +4,7 @@
  */
 import { PictureDesk, type PictureLoader } from "@/chat/images.ts";
 import type { ServedModel } from "@/chat/served_model.ts";
+import type { ClusterControl } from "@/cluster/cluster_control.ts";
 import type { Clock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
@@ -29,6 +30,8 @@ export interface AppDependencies {
   readonly codec: Codec;
   /** Samples video files; default: animated pictures only. */
   readonly readVideo?: VideoReader;
+  /** The shards that compute the experts of a served model. */
+  readonly cluster?: ClusterControl | undefined;
   /** Version of the product. */
   readonly version: string;
   /** False while starting and while draining: `/readyz` answers 503. */
@@ -50,6 +53,7 @@ export class Services {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly cluster: ClusterControl | undefined;
   readonly version: string;
   readonly ready: () => boolean;
   readonly startedAtMs: number;
@@ -66,6 +70,7 @@ export class Services {
     this.clock = dependencies.clock;
     this.log = dependencies.log;
     this.metrics = dependencies.metrics;
+    this.cluster = dependencies.cluster;
     this.version = dependencies.version;
     this.ready = dependencies.ready;
     this.startedAtMs = dependencies.startedAtMs;

@@ -21,6 +21,7 @@ export function localApp(args: { serving: Serving; codec: Codec; metrics: Metric
     mediaLoader: new MediaLoader({ allowedHosts: [] }),
     codec: args.codec,
     readVideo: prepareVideo,
+    cluster: args.serving.cluster,
     version: VERSION,
     ready: () => true,
     startedAtMs: systemClock.nowMs(),

@@ -126,6 +126,7 @@ class Server {
         bodyBytesInFlightMax: bodyMib === undefined ? undefined : bodyMib * MIB,
         codec: this.#codec,
         readVideo: prepareVideo,
+        cluster: this.#servings.find(({ cluster }) => cluster)?.cluster,
         version: VERSION,
         ready: () =>
           !this.#draining &&

@@ -29,6 +29,11 @@ export class ShardProcess implements AsyncDisposable {
     this.#child.kill(name);
   }
 
+  /** How it ended; waits until it has. */
+  status(): Promise<Deno.CommandStatus> {
+    return this.#child.status;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       this.#child.kill("SIGKILL");

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { OPERATIONS } from "@/api/openapi.ts";
 import { ROUTES } from "@/api/routes.ts";
+import { FakeCluster } from "./fake_cluster.ts";
 import { hello, json, say, testApp, tokenizer } from "./test_app.ts";
 
 Deno.test("models route lists what is served with its abilities", async () => {
@@ -155,7 +156,8 @@ Deno.test("request ids are echoed when they are sane and made up otherwise", asy
 });
 
 Deno.test("keys guard everything but the health routes", async () => {
-  const { app } = testApp({ app: { apiKeys: ["alpha", "beta"] } });
+  const cluster = new FakeCluster();
+  const { app } = testApp({ app: { apiKeys: ["alpha", "beta"], cluster } });
   const statusOf = async (path: string, authorization?: string) => {
     const headers = authorization === undefined ? {} : { authorization };
     const response = await app.request(path, { headers });

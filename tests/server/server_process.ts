@@ -1,7 +1,8 @@
 /** A real server in a process of its own, as a user starts it. */
 import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
+/** The repository. */
+export const root = fileURLToPath(new URL("../..", import.meta.url));
 const READY = /on (http:\/\/127\.0\.0\.1:\d+)/;
 
 export const fixtureFolder = (name: string): string => `${root}tests/fixtures/model/${name}`;

@@ -1,0 +1,146 @@
+/** What an operator does with a running cluster, as commands: look, plan anew, drain, stop a shard. */
+import assert from "node:assert/strict";
+import type { ClusterStatusBody } from "@/api/cluster.ts";
+import { fixtureFolder, root, ServerProcess } from "../server/server_process.ts";
+import { pause } from "./front_rig.ts";
+import { ShardProcess } from "./shard_process.ts";
+
+const MOE = fixtureFolder("moe");
+
+/** `deno task cluster …`, as a user calls it. */
+async function cluster(...args: string[]) {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--no-check", "--allow-net", "--allow-read", "--allow-env", "--allow-sys"],
+      ...["src/main.ts", "cluster", ...args],
+    ],
+    cwd: root,
+  });
+  const { code, stdout, stderr } = await command.output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), error: text(stderr) };
+}
+
+async function startFront(shards: readonly ShardProcess[], args: readonly string[] = []) {
+  const addresses = shards.map(({ address }) => address).join(",");
+  const front = await ServerProcess.start([
+    ...["--model", `moe=${MOE}`, "--threads", "1", "--context", "512", "--speculation", "off"],
+    ...["--cluster", addresses, "--local-experts", "none", ...args],
+  ]);
+  for (let tries = 0; (await fetch(`${front.url}/readyz`)).status !== 200; tries++) {
+    assert.ok(tries < 600, "the cluster is not ready after 30 s");
+    await pause(50);
+  }
+  return front;
+}
+
+const statusOf = async (front: ServerProcess): Promise<ClusterStatusBody> =>
+  await (await fetch(`${front.url}/cluster/status`)).json();
+
+/** Token ids of one answer. */
+async function answer(front: ServerProcess, prompt: string, tokens = 64): Promise<number[]> {
+  const response = await front.post("/v1/chat/completions", {
+    messages: [{ role: "user", content: prompt }],
+    ...{ max_tokens: tokens, temperature: 0, ignore_eos: true, return_token_ids: true },
+  });
+  const text = await response.text();
+  assert.equal(response.status, 200, text);
+  return JSON.parse(text).choices[0].token_ids;
+}
+
+const PROMPTS = ["tell of the sea", "count the birds", "name the colours", "draw a map"];
+
+/** Answers one after another in four lanes while something happens; all must be as before. */
+async function answersDuring(front: ServerProcess, event: () => Promise<unknown>) {
+  const expected = await Promise.all(PROMPTS.map((prompt) => answer(front, prompt)));
+  const state = { isOver: false, count: 0 };
+  const lane = async (i: number) => {
+    while (!state.isOver) {
+      assert.deepEqual(await answer(front, PROMPTS[i]!), expected[i], "the same tokens");
+      state.count += 1;
+    }
+  };
+  const lanes = PROMPTS.map((_, i) => lane(i));
+  try {
+    await event();
+  } finally {
+    state.isOver = true;
+    await Promise.all(lanes);
+  }
+  assert.ok(state.count >= PROMPTS.length, "answers ran meanwhile");
+}
+
+Deno.test("an operator sees the cluster, drains a node and stops it without a failed request", async () => {
+  await using stack = new AsyncDisposableStack();
+  const shards: ShardProcess[] = [];
+  for (const name of ["anna", "bert", "carl"]) {
+    shards.push(stack.use(await ShardProcess.start(name)));
+  }
+  const front = stack.use(await startFront(shards));
+  const url = ["--url", front.url];
+  const seen = await cluster("status", ...url);
+  assert.equal(seen.code, 0, seen.error);
+  assert.match(seen.out, /^serving\nepoch 1, /);
+  assert.match(seen.out, /32 experts: 0 without owner, 32 with one, 0 with fewer than 1/);
+  for (const name of ["anna", "bert", "carl"]) {
+    assert.match(seen.out, new RegExp(`${name} +127\\.0\\.0\\.1:\\d+ +\\S+/none +ok `));
+  }
+
+  await answersDuring(front, async () => {
+    const drained = await cluster("drain", "bert", ...url);
+    assert.equal(drained.code, 0, drained.error + drained.out);
+    assert.match(drained.out, /bert is empty: it can be stopped\n$/);
+    const { nodes, epoch } = await statusOf(front);
+    const bert = nodes.find(({ id }) => id === "bert")!;
+    assert.deepEqual([bert.draining, bert.planned, bert.held, epoch > 1], [true, 0, 0, true]);
+  });
+  const again = await cluster("drain", "bert", "--cancel", ...url);
+  assert.match(again.out, /bert takes experts again/);
+  await answersDuring(front, async () => {
+    const moved = await cluster("rebalance", ...url);
+    assert.equal(moved.code, 0, moved.error + moved.out);
+    assert.match(moved.out, /^Epoch \d+ → \d+: \d+ experts copied, \d+ dropped, balance /);
+    const { nodes } = await statusOf(front);
+    assert.ok(nodes.find(({ id }) => id === "bert")!.planned > 0, "bert has experts again");
+  });
+  // A stop signal drains by itself.
+  await answersDuring(front, async () => {
+    shards[0]!.signal("SIGTERM");
+    assert.equal((await shards[0]!.status()).code, 0);
+  });
+  const { nodes, calls, silent, uncovered } = await statusOf(front);
+  assert.deepEqual(nodes.map(({ id }) => id), ["bert", "carl"]);
+  assert.deepEqual([calls.failures, uncovered], [0, 0]);
+  assert.ok(calls.layers > 1000);
+  for (let tries = 0; (await statusOf(front)).silent.length === 0; tries++) {
+    assert.ok(tries < 100, JSON.stringify(silent));
+    await pause(50);
+  }
+  const retried = await front.metric("flotilla_cluster_layer_failures_total");
+  assert.equal(retried, 0);
+  assert.ok(await front.metric("flotilla_cluster_moves_total") > 32);
+});
+
+Deno.test("an operator is told what is wrong", async () => {
+  await using only = await ShardProcess.start("only");
+  await using stack = new AsyncDisposableStack();
+  const folder = await Deno.makeTempDir();
+  stack.defer(() => Deno.remove(folder, { recursive: true }));
+  const keys = `${folder}/keys`;
+  await Deno.writeTextFile(keys, "secret-key\n");
+  const front = stack.use(await startFront([only], ["--api-key-file", keys]));
+  const url = ["--url", front.url];
+  const locked = await cluster("status", ...url);
+  assert.equal(locked.code, 1);
+  assert.match(locked.error, /refuses: Cannot authorise request/);
+  const open = [...url, "--api-key-file", keys];
+  const unknown = await cluster("drain", "nobody", ...open);
+  assert.match(unknown.error, /No shard nobody is connected, only: only/);
+  // Nobody else can take them: the experts stay where they are, and requests go on.
+  const stuck = await cluster("drain", "only", "--wait-seconds", "2", ...open);
+  assert.equal(stuck.code, 1);
+  assert.match(stuck.out, /still has experts that no other node took/);
+  const status = JSON.parse((await cluster("status", "--json", ...open)).out);
+  assert.deepEqual([status.problem, status.nodes[0].held], [null, 32]);
+  assert.match((await cluster("status", "--url", "http://127.0.0.1:9")).error, /Cannot reach/);
+});
