@@ -212,6 +212,8 @@ export const limits = {
   fallbackExpertsMax: 128,
   /** Round trips of one shard whose percentiles a front knows. */
   roundTripsKept: 256,
+  /** Share of a machine's free memory that a shard takes for experts when no size is named. */
+  expertMemoryShare: 0.75,
   /** How long a shard that was told to stop waits for others to take its experts. */
   shardDrainMs: 60_000,
   /** Time between two looks of a front at members and plans. */

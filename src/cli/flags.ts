@@ -24,6 +24,7 @@ interface FlagRow {
 export const commands = {
   serve: "OpenAI-compatible server and playground (default model: nano)",
   shard: "Hold experts of a sparse model and compute them for a server",
+  cluster: "What fits where (plan); how shards are (status); drain one, rebalance all",
   chat: "Talk to a model in the terminal, with pictures",
   quantize: "Pack a checkpoint into q8 or q4 files that load in seconds",
   doctor: "What this machine can do and which kernels run",
@@ -32,6 +33,11 @@ export const commands = {
 } as const;
 
 export type CommandName = keyof typeof commands;
+
+/** What follows the name of a command that does several things. */
+const actions: Partial<Record<CommandName, string>> = {
+  cluster: "plan|status|drain NODE|rebalance",
+};
 
 const integer = (least: number, most: number) => ({
   check: (value: string) => /^\d+$/.test(value) && Number(value) >= least && Number(value) <= most,
@@ -50,11 +56,13 @@ const loading = [...running, "quantize"] as const;
 const computing = [...loading, "shard"] as const;
 /** Doctor says how much memory a model takes with these. */
 const planning = [...running, "doctor"] as const;
+/** Commands that say what would fit. */
+const sizing = [...computing, "doctor", "cluster"] as const;
 
 const flagTable: readonly FlagRow[] = [
   {
     name: "model",
-    commands: [...computing, "doctor"],
+    commands: sizing,
     value: "[NAME=]DIR",
     repeated: true,
     help: "Folder in Hugging Face layout, or packed; repeatable. Default: the shipped nano",
@@ -76,19 +84,19 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "quant",
-    commands: [...computing, "parity", "doctor"],
+    commands: [...sizing, "parity"],
     ...oneOf("none", "q8", "q4"),
     help: "Weights: as stored, or groups of 32 in 8 or 4 bits with int8 activations (none)",
   },
   {
     name: "preset",
-    commands: [...computing, "parity", "doctor"],
+    commands: [...sizing, "parity"],
     ...oneOf("mixed", "uniform"),
     help: "q4 with head, first and last layers in q8, or q4 in every linear (mixed)",
   },
   {
     name: "vision-quant",
-    commands: [...computing, "parity", "doctor"],
+    commands: [...sizing, "parity"],
     ...oneOf("none", "q8", "q4"),
     help: "Weights of the vision tower; default: q8 when --quant is q8 or q4",
   },
@@ -114,7 +122,7 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "synthetic",
-    commands: [...computing, "doctor"],
+    commands: sizing,
     help: "Draw weights from a seed by tensor name; DIR needs config.json only (benchmarks)",
   },
   {
@@ -183,6 +191,12 @@ const flagTable: readonly FlagRow[] = [
     help: "Accepted bearer keys, one per line; default: no key is asked for",
   },
   {
+    name: "api-key-file",
+    commands: ["cluster"],
+    value: "FILE",
+    help: "The server's file of keys; its first one is used",
+  },
+  {
     name: "media-allow",
     commands: ["serve"],
     value: "HOST…",
@@ -220,7 +234,7 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "replicas",
-    commands: ["serve"],
+    commands: ["serve", "cluster"],
     value: "N",
     ...integer(1, 16),
     help: "Copies of every expert, on different shards (1)",
@@ -301,7 +315,46 @@ const flagTable: readonly FlagRow[] = [
     repeated: true,
     help: "Picture to ask about",
   },
-  { name: "json", commands: ["doctor"], help: "Print JSON" },
+  { name: "json", commands: ["doctor", "cluster"], help: "Print JSON" },
+  {
+    name: "url",
+    commands: ["cluster"],
+    value: "URL",
+    help: "Front to ask (http://127.0.0.1:8080)",
+  },
+  {
+    name: "cancel",
+    commands: ["cluster"],
+    help: "drain: let the node take experts again",
+  },
+  {
+    name: "wait-seconds",
+    commands: ["cluster"],
+    value: "N",
+    ...integer(0, 86_400),
+    help: "drain, rebalance: longest wait for it to be done (120)",
+  },
+  {
+    name: "nodes",
+    commands: ["cluster"],
+    value: "SIZE,…",
+    help: "plan: boxes by memory, COUNTxSIZE:SPEED, e.g. 3x8GiB,16GiB:2 (4x8GiB)",
+  },
+  {
+    name: "rtt-ms",
+    commands: ["cluster"],
+    value: "N",
+    check: (value: string) => /^\d+(\.\d+)?$/.test(value) && Number(value) <= 10_000,
+    expected: "a number from 0 to 10000",
+    help: "plan: round trip between front and boxes (0.3)",
+  },
+  {
+    name: "mbit",
+    commands: ["cluster"],
+    value: "N",
+    ...integer(1, 1_000_000),
+    help: "plan: Mbit/s of the front's link (1000)",
+  },
   { name: "json", commands: ["bench"], value: "FILE", help: "Write the report as JSON" },
   { name: "svg", commands: ["bench"], value: "FILE", help: "Write the chart" },
   { name: "all", commands: ["bench"], help: "Also 8B, experts, batches and peers" },
@@ -342,7 +395,7 @@ const flagTable: readonly FlagRow[] = [
     help: "Measure no rows: show where the time of steps and prompts goes, by op",
   },
   { name: "smoke", commands: ["bench"], help: "Measure a shape without width: tests the bench" },
-  { name: "help", commands: [...computing, "doctor", "parity", "bench"], help: "Show this help" },
+  { name: "help", commands: [...sizing, "parity", "bench"], help: "Show this help" },
 ];
 
 /** Parsed flags of one command: strings, lists for repeated flags, true for switches. */
@@ -409,8 +462,9 @@ export function helpText(command?: CommandName): string {
   const rows = flagTable.filter((row) => row.commands.includes(command));
   const left = rows.map((row) => `--${row.name}${row.value ? ` ${row.value}` : ""}`);
   const width = Math.max(...left.map((text) => text.length));
+  const usage = [command, actions[command] ?? []].flat().join(" ");
   const lines = rows.map((row, i) => `  ${left[i]!.padEnd(width)}  ${row.help}`);
-  return `${commands[command]}\n\nUsage: deno task ${command} [flags]\n\n${lines.join("\n")}`;
+  return `${commands[command]}\n\nUsage: deno task ${usage} [flags]\n\n${lines.join("\n")}`;
 }
 
 /** Markdown table of a command's flags, for the README. */

@@ -17,6 +17,7 @@ type Command = (flags: Flags) => Promise<number>;
 const loaders: Readonly<Record<CommandName, () => Promise<Command>>> = {
   serve: async () => (await import("./serve.ts")).serve,
   shard: async () => (await import("./shard.ts")).shard,
+  cluster: async () => (await import("./cluster.ts")).cluster,
   chat: async () => (await import("./chat.ts")).chat,
   quantize: async () => (await import("./quantize.ts")).quantize,
   doctor: async () => (await import("./doctor.ts")).doctor,

@@ -11,6 +11,7 @@ import { MediaLoader } from "@/media/media_source.ts";
 import { prepareVideo } from "@/media/video.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
+import { readKeys } from "./api_keys.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { type ClusterFlags, clusterFlags } from "./cluster_flags.ts";
 import { engineFlags } from "./engine_flags.ts";
@@ -58,14 +59,6 @@ export function servingOptions(
     uprightPictures: !flags.on("no-exif"),
     anyRes: flags.on("anyres"),
   };
-}
-
-async function readKeys(path: string | undefined): Promise<string[] | undefined> {
-  if (path === undefined) return undefined;
-  const keys = (await Deno.readTextFile(path)).split("\n").map((line) => line.trim())
-    .filter((line) => line !== "");
-  if (keys.length === 0) throw new UsageError(`--api-key-file ${path} holds no key`);
-  return keys;
 }
 
 /** Answers until the models are loaded: alive, not ready. */

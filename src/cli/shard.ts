@@ -21,8 +21,6 @@ import { modelFolders } from "./serve.ts";
 import { printLine } from "./terminal.ts";
 
 const MIB = 1024 * 1024;
-/** Share of the free memory that experts may take when no size is named. */
-const MEMORY_SHARE = 0.75;
 /** Kernel heap, scratch and staging beside the experts. */
 const WORK_BYTES = 192 * MIB;
 
@@ -46,7 +44,7 @@ function offeredSlots(flags: Flags, grid: ExpertGrid): Set<number> | undefined {
 function memoryFor(flags: Flags, need: number): number {
   const mib = flags.number("expert-mib");
   if (mib !== undefined) return mib * MIB;
-  return Math.min(need, Math.floor(MEMORY_SHARE * Deno.systemMemoryInfo().available));
+  return Math.min(need, Math.floor(limits.expertMemoryShare * Deno.systemMemoryInfo().available));
 }
 
 /** What a shard computes with. */

@@ -62,6 +62,8 @@ export interface ClusterStatus {
   readonly epoch: number;
   /** What the planner does; "following" when another front plans. */
   readonly phase: string;
+  /** A rebalance was asked for and is not over. */
+  readonly rebalancing: boolean;
   readonly plans: PlanCounts;
   readonly experts: number;
   /** Copies of every expert that are asked for, and experts with fewer. */
@@ -114,6 +116,7 @@ export function clusterStatus(sources: StatusSources): ClusterStatus {
     planner: plannerOf(view)?.member.id,
     epoch: placement?.epoch ?? 0,
     phase: coordinator.phase.name,
+    rebalancing: coordinator.isRebalancing,
     plans: { ...coordinator.counts },
     experts: grid.size,
     replicas,

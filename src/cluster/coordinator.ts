@@ -145,6 +145,11 @@ export class Coordinator {
     return this.#reports;
   }
 
+  /** Whether a rebalance was asked for and is not over. */
+  get isRebalancing(): boolean {
+    return this.#improveAlways;
+  }
+
   /** Plans anew at the next chance, also when the gain does not pay for the transfer. */
   rebalance(): void {
     this.#improveAlways = true;

@@ -38,6 +38,8 @@ export interface Fit {
   readonly lossesSurvived: number;
   /** Largest over mean of the time that nodes work, if every expert were used alike. */
   readonly balance: number;
+  /** Owners of every slot; empty for experts without a place. */
+  readonly owners: readonly (readonly NodeId[])[];
 }
 
 export function planFit(request: FitRequest): Fit {
@@ -82,6 +84,7 @@ export function planFit(request: FitRequest): Fit {
     replicasMax,
     lossesSurvived: Math.max(0, Math.min(...copies) - 1),
     balance: Math.max(...seconds) * speed,
+    owners: planned.owners,
   };
 }
 

@@ -46,6 +46,7 @@ export class FakeCluster implements ClusterControl {
       planner: "front-1",
       epoch: 7,
       phase: "idle",
+      rebalancing: false,
       plans: { published: 7, copies: 400, drops: 208, givenUp: 1 },
       experts: LAYERS * EXPERTS,
       replicas: 1,

@@ -1,0 +1,92 @@
+/**
+ * `cluster`: what fits where before anything is bought (`plan`), and how a running cluster is and what
+ * it shall do (`status`, `drain`, `rebalance`), asked of its front over HTTP.
+ */
+import { snakeCase } from "@/api/snake_case.ts";
+import { ClusterClient } from "./cluster_client.ts";
+import { planCluster } from "./cluster_plan.ts";
+import { statusLines } from "./cluster_report.ts";
+import { type Flags, UsageError } from "./flags.ts";
+import { printLine } from "./terminal.ts";
+
+type Action = (flags: Flags, args: readonly string[]) => Promise<number>;
+
+const actions: Readonly<Record<string, Action>> = { plan, status, drain, rebalance };
+
+export async function cluster(flags: Flags): Promise<number> {
+  const [name, ...args] = flags.positionals;
+  const names = Object.keys(actions).join(", ");
+  if (name === undefined) throw new UsageError(`Say what to do: ${names}`);
+  if (!Object.hasOwn(actions, name)) throw new UsageError(`"${name}" is none of ${names}`);
+  return await actions[name]!(flags, args);
+}
+
+function noArguments(args: readonly string[]): void {
+  if (args.length > 0) throw new UsageError(`Unexpected argument "${args[0]}"`);
+}
+
+async function plan(flags: Flags, args: readonly string[]): Promise<number> {
+  noArguments(args);
+  const { lines, report } = await planCluster(flags);
+  if (flags.on("json")) printLine(JSON.stringify(snakeCase(report), null, 2));
+  else for (const line of lines) printLine(line);
+  return report.fits ? 0 : 1;
+}
+
+async function status(flags: Flags, args: readonly string[]): Promise<number> {
+  noArguments(args);
+  const status = await (await ClusterClient.open(flags)).status();
+  if (flags.on("json")) printLine(JSON.stringify(status, null, 2));
+  else for (const line of statusLines(status)) printLine(line);
+  return status.problem === null ? 0 : 1;
+}
+
+/** Asks, and waits until the node is empty. */
+async function drain(flags: Flags, args: readonly string[]): Promise<number> {
+  const [node, ...rest] = args;
+  if (node === undefined) throw new UsageError("Say which node to drain, as `cluster status` does");
+  noArguments(rest);
+  const client = await ClusterClient.open(flags);
+  const draining = !flags.on("cancel");
+  await client.drain(node, draining);
+  if (!draining) {
+    printLine(`${node} takes experts again`);
+    return 0;
+  }
+  let shown = "";
+  for await (const { nodes } of client.watch(flags)) {
+    const left = nodes.find(({ id }) => id === node);
+    if (!left || (left.draining && left.planned + left.held === 0)) {
+      printLine(`${node} is empty: it can be stopped`);
+      return 0;
+    }
+    const text = `${node} drains: ${left.planned} experts planned there, ${left.held} loaded`;
+    if (text !== shown) printLine(shown = text);
+  }
+  printLine(`${node} still has experts that no other node took: see cluster status`);
+  return 1;
+}
+
+/** Asks, and waits until the planner has come to rest. */
+async function rebalance(flags: Flags, args: readonly string[]): Promise<number> {
+  noArguments(args);
+  const client = await ClusterClient.open(flags);
+  const before = await client.status();
+  await client.rebalance();
+  let now = before;
+  for await (const status of client.watch(flags)) {
+    now = status;
+    if (status.phase === "idle" && !status.rebalancing) break;
+  }
+  const copies = now.plans.copies - before.plans.copies;
+  const drops = now.plans.drops - before.plans.drops;
+  const isDone = now.phase === "idle" && !now.rebalancing;
+  printLine(
+    now.epoch === before.epoch
+      ? `Nothing to move: epoch ${now.epoch}, balance ${now.balance.toFixed(3)}`
+      : `Epoch ${before.epoch} → ${now.epoch}: ${copies} experts copied, ${drops} dropped, ` +
+        `balance ${before.balance.toFixed(3)} → ${now.balance.toFixed(3)}`,
+  );
+  if (!isDone) printLine(`The planner is still ${now.phase}: see cluster status`);
+  return isDone ? 0 : 1;
+}
