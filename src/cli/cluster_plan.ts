@@ -2,6 +2,7 @@
  * `cluster plan`: packs a model's experts onto boxes that exist only on paper, with the planner that
  * will do it for real, and adds up what a token costs on the network.
  */
+import { type MemoryPlan, planMemory, planText } from "@/engine/memory_plan.ts";
 import { ExpertGrid } from "@/cluster/expert_grid.ts";
 import { type Fit, planFit } from "@/cluster/plan_fit.ts";
 import { defaultPlanPolicy } from "@/cluster/planner.ts";
@@ -9,9 +10,10 @@ import { estimateWire, type WireEstimate } from "@/cluster/wire_estimate.ts";
 import { limits } from "@/limits.ts";
 import { ExpertStore } from "@/model/expert_store.ts";
 import { precisionLabel } from "@/weights/precision.ts";
-import { diskFolder, namesIn } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
+import { namesIn } from "@/weights/source.ts";
 import { type Flags, UsageError } from "./flags.ts";
-import { type MemoryPlan, planMemory, planText } from "./memory_plan.ts";
+
 import { precisionFlags } from "./precision_flags.ts";
 import { byteText, shortNumber, textTable } from "./text_table.ts";
 
@@ -90,7 +92,7 @@ export async function planCluster(flags: Flags): Promise<{ report: ClusterPlan; 
     throw new UsageError("cluster plan takes one --model DIR; its config.json is enough");
   }
   const boxes = parseBoxes(flags.string("nodes") ?? "4x8GiB");
-  const { store, synthetic } = await openStore(flags, model);
+  const { store, folder, synthetic } = await openStore(flags, model);
   store.close();
   const { layers, moe, expertBytes, precision, config } = store;
   const replicas = flags.number("replicas") ?? 1;
@@ -107,7 +109,7 @@ export async function planCluster(flags: Flags): Promise<{ report: ClusterPlan; 
   });
   const front = await planMemory({
     ...precisionFlags(flags),
-    folder: model,
+    folder,
     synthetic,
     cluster: {},
   });
@@ -135,7 +137,7 @@ async function openStore(flags: Flags, path: string) {
   );
   const synthetic = flags.on("synthetic") || !hasWeights;
   const store = await ExpertStore.open({ folder, synthetic, ...precisionFlags(flags) });
-  return { store, synthetic };
+  return { store, folder, synthetic };
 }
 
 export function planLines(plan: ClusterPlan): string[] {
