@@ -230,7 +230,14 @@ const flagTable: readonly FlagRow[] = [
     name: "cluster",
     commands: ["serve"],
     value: "ADDRESS,…",
-    help: "Shards that compute the experts: HOST:PORT, unix:PATH, ws://…; default: none",
+    help:
+      "Shards that compute the experts: HOST:PORT, unix:PATH, ws://…, or nats://…; default: none",
+  },
+  {
+    name: "cluster-listen",
+    commands: ["serve"],
+    value: "ADDRESS",
+    help: "Where shards that --join this server find it; default: nowhere",
   },
   {
     name: "replicas",
@@ -242,8 +249,8 @@ const flagTable: readonly FlagRow[] = [
   {
     name: "local-experts",
     commands: ["serve"],
-    ...oneOf("none", "some"),
-    help: "Whether experts that no shard answers for are read from disk and computed here (some)",
+    ...oneOf("none", "some", "all"),
+    help: "Experts of this process: none, those no shard answers for, from disk, or all (some)",
   },
   {
     name: "listen",
@@ -252,10 +259,22 @@ const flagTable: readonly FlagRow[] = [
     help: "Where to wait for servers: HOST:PORT, unix:PATH, ws://… (127.0.0.1:7070)",
   },
   {
-    name: "name",
+    name: "join",
     commands: ["shard"],
+    value: "ADDRESS,…",
+    help: "Servers to connect to (their --cluster-listen), or nats://… to be found by all of them",
+  },
+  {
+    name: "advertise",
+    commands: ["shard"],
+    value: "ADDRESS",
+    help: "Where others reach this shard, told to NATS; default: --listen, or the host's name",
+  },
+  {
+    name: "name",
+    commands: ["serve", "shard"],
     value: "NAME",
-    help: "Name in the cluster; default: host name and port",
+    help: "Name in the cluster; default: host name and port, or process",
   },
   {
     name: "experts",
@@ -284,6 +303,19 @@ const flagTable: readonly FlagRow[] = [
     commands: ["serve", "shard"],
     value: "FILE",
     help: "Secret of the cluster, 32 bytes or more; needed beyond loopback",
+  },
+  {
+    name: "cluster-cert",
+    commands: ["serve", "shard"],
+    value: "FILE",
+    help: "PEM certificate of this node for mutual TLS between nodes",
+  },
+  { name: "cluster-key", commands: ["serve", "shard"], value: "FILE", help: "Its private key" },
+  {
+    name: "cluster-ca",
+    commands: ["serve", "shard"],
+    value: "FILE",
+    help: "Authority that signed the certificates of all nodes",
   },
   {
     name: "allow-plaintext",

@@ -59,9 +59,10 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
 export async function servingMemory(
   options: Omit<ServingOptions, "id" | "backend" | "log" | "metrics">,
 ): Promise<MemoryPlan> {
-  const { folder, draftFolder } = options;
+  const { folder, draftFolder, cluster } = options;
   return await planMemory({
     ...options,
+    cluster: cluster?.localExperts === "all" ? undefined : cluster,
     folder: diskFolder(folder),
     draftFolder: draftFolder === undefined ? undefined : diskFolder(draftFolder),
   });

@@ -4,7 +4,8 @@ import { ExpertGrid } from "@/cluster/expert_grid.ts";
 import { ExpertServer } from "@/cluster/expert_server.ts";
 import { Holdings } from "@/cluster/holdings.ts";
 import type { NodeIdentity } from "@/cluster/handshake.ts";
-import type { Member } from "@/cluster/membership.ts";
+import { Dialer } from "@/cluster/dialer.ts";
+import type { Member, Membership } from "@/cluster/membership.ts";
 import { ClusterTransport } from "@/cluster/transport.ts";
 import type { Backend } from "@/kernels/backend.ts";
 import { openBackend } from "@/kernels/open.ts";
@@ -12,9 +13,17 @@ import { ExpertBank } from "@/model/expert_bank.ts";
 import { ExpertStore } from "@/model/expert_store.ts";
 import { limits } from "@/limits.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
+import { precisionLabel } from "@/weights/precision.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { backendFlags } from "./backend_flags.ts";
-import { clusterIdentity, clusterSecret, nodeName } from "./cluster_flags.ts";
+import {
+  clusterIdentity,
+  clusterProtection,
+  nodeName,
+  nodeNameFlag,
+  rendezvousOf,
+} from "./cluster_flags.ts";
+import { openNatsMembership } from "./cluster_nats.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { precisionFlags } from "./precision_flags.ts";
 import { modelFolders } from "./serve.ts";
@@ -81,10 +90,7 @@ async function describeShard(
   { folder, listen, log }: { folder: string; listen: string; log: Logger },
 ): Promise<{ identity: NodeIdentity; member: Member }> {
   const { grid, bank, backend, store: { precision, expertBytes }, memoryBytes, offers } = workshop;
-  const nodeId = flags.string("name") ?? nodeName(`${Deno.hostname()}-${listen}`);
-  if (nodeName(nodeId) !== nodeId || nodeId === "") {
-    throw new UsageError(`--name is "${nodeId}", expected up to 64 letters, digits, - and _`);
-  }
+  const nodeId = nodeNameFlag(flags) ?? nodeName(`${Deno.hostname()}-${listen}`);
   const speed = await measureSpeed(bank, grid);
   const synthetic = flags.on("synthetic");
   const identity = await clusterIdentity({
@@ -110,9 +116,12 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
   });
   const { grid, store, bank, memoryBytes } = workshop;
   const listen = flags.string("listen") ?? "127.0.0.1:7070";
+  const join = rendezvousOf("join", flags.string("join") ?? "");
   const { identity, member } = await describeShard(workshop, flags, { folder, listen, log });
   const { id: node, incarnation } = member;
   const capacity = Math.floor(memoryBytes / store.expertBytes);
+  let lease: Membership | undefined;
+  let address = "";
   const server = new ExpertServer({
     grid,
     holdings: new Holdings({ node, incarnation, grid, capacity }),
@@ -120,12 +129,12 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
     member,
     clock: systemClock,
     failed: (what, error) => log.error(what, { error }),
+    changed: (member) => lease?.update({ ...member, address }),
   });
   const transport = new ClusterTransport({
     clock: systemClock,
     identity: () => identity,
-    secret: await clusterSecret(flags),
-    allowPlaintext: flags.on("allow-plaintext"),
+    ...await clusterProtection(flags),
     load: () => server.load(),
   });
   const listener = await transport.listen(listen, {
@@ -135,11 +144,61 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
     },
     refused: (error, peer) => log.warn("connection refused", { peer, reason: error.message }),
   });
+  address = flags.string("advertise") ?? advertised(listener.address);
+  const dialer = dialFronts(server, { transport, addresses: join.addresses, log });
   printLine(`Flotilla shard ${node} waits on ${listener.address} (${capacity} experts fit)`);
-  await stopSignal();
+  const stopped = stopSignal();
+  if (join.nats) {
+    const format = precisionLabel(store.precision);
+    lease = await openNatsMembership(join.nats, { identity, format, grid, log });
+    keepLease(lease, { server, member: { ...member, address } });
+    log.info("found through NATS", { node, address });
+  }
+  await stopped;
   await leave(server, { flags, log });
+  await lease?.[Symbol.asyncDispose]();
+  dialer.close();
   await listener.close();
   await server.close();
+}
+
+/** Connects to servers that listen for shards, and again whenever that ends. */
+function dialFronts(
+  server: ExpertServer,
+  options: { transport: ClusterTransport; addresses: readonly string[]; log: Logger },
+): Dialer {
+  const { transport, addresses, log } = options;
+  const dialer = new Dialer({
+    transport,
+    connected(connection, address, ended) {
+      log.info("joined a server", { address, peer: connection.peer.nodeId });
+      server.accept(connection, ended);
+      return "taken";
+    },
+    failed: (address, reason) => log.warn("no server answers", { address, reason }),
+  });
+  dialer.follow(addresses);
+  return dialer;
+}
+
+/** Joins, and tells the server when the lease begins anew: perhaps in a store without memory. */
+function keepLease(
+  lease: Membership,
+  { server, member }: { server: ExpertServer; member: Member },
+): void {
+  let seen = 0;
+  lease.watch(() => {
+    const fence = lease.view.members.get(member.id)?.fence ?? 0;
+    if (fence > 0 && fence !== seen) server.rejoined();
+    seen = fence;
+  });
+  lease.join(member);
+}
+
+/** Where others reach a listener: a wildcard means this host by its name. */
+function advertised(address: string): string {
+  const wildcard = /^(?:0\.0\.0\.0|\[::\]):(\d+)$/.exec(address);
+  return wildcard ? `${Deno.hostname()}:${wildcard[1]}` : address;
 }
 
 /** Gives the experts away before the process ends; a second signal ends it at once. */

@@ -17,7 +17,7 @@ import {
   type RefusalReason,
 } from "./control_frames.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
-import { type HoldingChange, type Holdings } from "./holdings.ts";
+import type { Assignment, HoldingChange, Holdings } from "./holdings.ts";
 import { encodeMember } from "./member_text.ts";
 import type { Member } from "./membership.ts";
 import { ProtocolError } from "./protocol_error.ts";
@@ -83,15 +83,29 @@ export class ExpertServer {
     return this.#peers.size;
   }
 
-  /** Takes a connection whose handshake succeeded. */
-  accept(peer: Connection): void {
+  /** Takes a connection whose handshake succeeded; `ended` is called when it is over. */
+  accept(peer: Connection, ended?: () => void): void {
     this.#peers.add(peer);
     peer.attach({
       frame: (frame) => this.#take(peer, frame),
-      closed: () => this.#lose(peer),
+      closed: () => {
+        this.#lose(peer);
+        ended?.();
+      },
     });
     this.#introduce(peer);
     this.#report(peer);
+  }
+
+  /** Takes an assignment, if it is newer than the last one. */
+  assign(assignment: Assignment): void {
+    this.#change(this.#options.holdings.assign(assignment));
+    this.#reportToAll();
+  }
+
+  /** A new lease began in the store: planners of an earlier store are forgotten. */
+  rejoined(): void {
+    this.#options.holdings.rejoined();
   }
 
   /** Says something else about this node, e.g. that it drains. */
@@ -221,14 +235,12 @@ export class ExpertServer {
   }
 
   #assign(text: string): void {
-    const { holdings, grid } = this.#options;
     try {
-      this.#change(holdings.assign(decodeAssignment(text, grid)));
+      this.assign(decodeAssignment(text, this.#options.grid));
     } catch (error) {
       if (!(error instanceof SyntaxError || error instanceof RangeError)) throw error;
       throw new ProtocolError("body", error.message);
     }
-    this.#reportToAll();
   }
 
   #change({ load, drop }: HoldingChange): void {

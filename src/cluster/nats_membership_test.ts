@@ -3,7 +3,8 @@ import { Kvm } from "@nats-io/kv";
 import { connect } from "@nats-io/transport-node";
 import { systemClock } from "@/clock.ts";
 import { Logger } from "@/telemetry/log.ts";
-import { optionalTest, probeCommand } from "../../tests/skip.ts";
+import { eventually, natsProbe, NatsServer } from "../../tests/nats_server.ts";
+import { optionalTest } from "../../tests/skip.ts";
 import { ExpertGrid } from "./expert_grid.ts";
 import { decodeMember, encodeMember } from "./member_text.ts";
 import { type Member, type MembershipView, plannerOf } from "./membership.ts";
@@ -50,71 +51,27 @@ Deno.test("decodeMember() reads what encodeMember() writes, and refuses other sh
   }
 });
 
-/** A NATS server of its own, with its data in a temporary folder. */
-class NatsServer implements AsyncDisposable {
-  readonly port: number;
-  readonly #command: string;
-  readonly #folder = Deno.makeTempDirSync({ prefix: "nats" });
-  #process: Deno.ChildProcess | undefined;
-
-  constructor(command: string) {
-    this.#command = command;
-    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    this.port = listener.addr.port;
-    listener.close();
-  }
-
-  async start(): Promise<void> {
-    const args = ["-js", "-sd", this.#folder, "-a", "127.0.0.1", "-p", `${this.port}`];
-    this.#process = new Deno.Command(this.#command, { args, stdout: "null", stderr: "null" })
-      .spawn();
-    await eventually("the server listens", async () => {
-      try {
-        (await Deno.connect({ hostname: "127.0.0.1", port: this.port })).close();
-        return true;
-      } catch (error) {
-        if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-        return false;
-      }
-    });
-  }
-
-  async stop(): Promise<void> {
-    this.#process?.kill("SIGTERM");
-    await this.#process?.status;
-    this.#process = undefined;
-  }
-
-  open(cluster = "test"): Promise<NatsMembership> {
-    const connection = { servers: `127.0.0.1:${this.port}`, reconnectTimeWait: 50 };
-    return NatsMembership.open({ connection, cluster, grid, bounds, clock: systemClock, log });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop();
-    Deno.removeSync(this.#folder, { recursive: true });
-  }
-}
-
-async function eventually(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 500; i++) {
-    if (await isTrue()) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assert.fail(`never: ${what}`);
-}
-
 function names(view: MembershipView): string {
   return [...view.members.keys()].sort().join();
 }
 
-const probe = await probeCommand("nats-server");
+/** The test's server, and memberships of it. */
+interface Store {
+  readonly port: number;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  open(cluster?: string): Promise<NatsMembership>;
+}
 
-function natsTest(name: string, run: (server: NatsServer) => Promise<void>): void {
-  optionalTest({ name, needs: [probe] }, async () => {
-    await using server = new NatsServer(probe.command!);
-    await server.start();
-    await run(server);
+function natsTest(name: string, run: (server: Store) => Promise<void>): void {
+  optionalTest({ name, needs: [natsProbe] }, async () => {
+    await using server = await NatsServer.start();
+    const open = (cluster = "test") => {
+      const connection = { servers: server.address, reconnectTimeWait: 50 };
+      return NatsMembership.open({ connection, cluster, grid, bounds, clock: systemClock, log });
+    };
+    const { port } = server;
+    await run({ port, start: () => server.resume(), stop: () => server.stop(), open });
   });
 }
 

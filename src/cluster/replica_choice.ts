@@ -15,21 +15,29 @@ export class RouteTable {
   readonly nodes: readonly NodeId[];
   readonly #owners: readonly (readonly number[])[];
 
-  /** `isHeld` (default: all) leaves out owners that have not loaded the expert yet. */
+  /**
+   * `isHeld` (default: all) leaves out owners that have not loaded the expert yet. `local` is this
+   * process's own node, which is in no plan: it owns what it holds.
+   */
   constructor(args: {
     grid: ExpertGrid;
     placement: Placement;
     isHeld?: (node: NodeId, slot: number) => boolean;
+    local?: { readonly node: NodeId; readonly held: ReadonlySet<number> } | undefined;
   }) {
-    const { grid, placement, isHeld = () => true } = args;
+    const { grid, placement, isHeld = () => true, local } = args;
     assert(placement.owners.length === grid.size, "the plan is for other experts");
     this.epoch = placement.epoch;
     this.grid = grid;
-    this.nodes = [...new Set(placement.owners.flat())].sort();
+    const names = new Set(placement.owners.flat());
+    if (local) names.add(local.node);
+    this.nodes = [...names].sort();
     const numberOf = new Map(this.nodes.map((node, i) => [node, i]));
-    this.#owners = placement.owners.map((owners, slot) =>
-      owners.filter((node) => isHeld(node, slot)).map((node) => numberOf.get(node)!)
-    );
+    this.#owners = placement.owners.map((owners, slot) => {
+      const holders = owners.filter((node) => isHeld(node, slot));
+      if (local?.held.has(slot)) holders.push(local.node);
+      return holders.map((node) => numberOf.get(node)!);
+    });
   }
 
   /** Node numbers that own a slot. */

@@ -1,5 +1,6 @@
 /** A server in this process, with or without shards, and answers that can be compared bit by bit. */
 import assert from "node:assert/strict";
+import type { ClusterFlags } from "@/cli/cluster_flags.ts";
 import { type LocalApp, localApp } from "@/cli/local_app.ts";
 import { openServing, type Serving } from "@/cli/serving.ts";
 import { systemClock } from "@/clock.ts";
@@ -14,6 +15,8 @@ export interface RigOptions {
   readonly addresses?: readonly string[];
   readonly replicas?: number;
   readonly fallback?: boolean;
+  /** Other ways to the shards; without them and addresses nothing is shared. */
+  readonly cluster?: Partial<ClusterFlags>;
 }
 
 /** Token ids and the bits of every log probability that the API shows. */
@@ -34,7 +37,11 @@ export class FrontRig implements AsyncDisposable {
   static async open(options: RigOptions): Promise<FrontRig> {
     const { quantisation, addresses, replicas = 1, fallback = false } = options;
     const metrics = new Metrics();
-    const sharing = { secret: undefined, allowPlaintext: false };
+    const cluster: ClusterFlags = {
+      ...{ addresses: addresses ?? [], nats: undefined, replicas, allowPlaintext: false },
+      localExperts: fallback ? "some" : "none",
+      ...options.cluster,
+    };
     const serving = await openServing({
       id: "moe",
       folder: fixtureFolder("moe"),
@@ -45,7 +52,7 @@ export class FrontRig implements AsyncDisposable {
       quantisation,
       speculation: "off",
       contextTokens: 512,
-      ...(addresses && { cluster: { addresses, replicas, fallback, ...sharing } }),
+      ...((addresses ?? options.cluster) && { cluster }),
     });
     const app = localApp({ serving, codec: inlineCodec(), metrics });
     return new FrontRig(serving, app);
