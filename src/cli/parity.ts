@@ -11,6 +11,7 @@ import { modelParity } from "./parity_model.ts";
 import { precisionFlags } from "./precision_flags.ts";
 import { judgedPrecisions, quantParity } from "./parity_quant.ts";
 import { promptParity } from "./parity_prompt.ts";
+import { trainingParity } from "./parity_training.ts";
 import { failed, type ParityRow, parityTable, skippedRow } from "./parity_report.ts";
 import { printError, printLine } from "./terminal.ts";
 
@@ -56,6 +57,25 @@ async function quantRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
   return rows;
 }
 
+async function trainingRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
+  const rows: ParityRow[] = [];
+  for (const name of backendNames(flags)) {
+    const threads = flags.number("threads");
+    const backend = await openBackend({ name, training: true, ...(threads && { threads }) });
+    try {
+      const missing = `the ${name} backend has no training ops`;
+      rows.push(
+        ...backend.training
+          ? await trainingParity(fixture, backend)
+          : [skippedRow(fixture.name, "training", missing)],
+      );
+    } finally {
+      await backend.close();
+    }
+  }
+  return rows;
+}
+
 async function decodeRows(fixture: Fixture): Promise<ParityRow[]> {
   const codec = inlineCodec();
   try {
@@ -84,7 +104,7 @@ export async function fixtureParity(fixture: Fixture, flags: Flags): Promise<Par
     case "decode":
       return await decodeRows(fixture);
     case "training":
-      return [skippedRow(fixture.name, "training", "the trainer is not built yet")];
+      return fixture.path.endsWith(".json") ? await trainingRows(fixture, flags) : [];
     case "data":
       return [skippedRow(fixture.name, "data", "this part is not built yet")];
   }

@@ -6,6 +6,7 @@
 import type { DType } from "@/tensor/dtype.ts";
 import type { Storage, Tensor } from "@/tensor/tensor.ts";
 import type { Ops } from "./ops.ts";
+import type { TrainingOps } from "./training_ops.ts";
 
 /**
  * How a weight matrix is stored. `f32`, `bf16`, `f16` compute in float32 on the stored values.
@@ -80,6 +81,8 @@ export interface Backend {
   readonly description: BackendDescription;
   /** Recording ops; nothing is computed before `flush` is awaited. */
   readonly ops: Ops;
+  /** Recording the ops of training; missing where the backend was opened without them. */
+  readonly training?: TrainingOps;
   /** Zero-filled. Throws OperatingError("unavailable") when memory is exhausted. */
   allocate(dtype: DType, shape: readonly number[]): Tensor;
   free(item: { readonly storage: Storage }): void;

@@ -8,11 +8,13 @@ import { type DType, dtypeBytes, elementCount } from "@/tensor/dtype.ts";
 import type { Storage, Tensor } from "@/tensor/tensor.ts";
 import type { Backend, BackendDescription, KvCache, Matrix, PackedPanels } from "../backend.ts";
 import type { Ops } from "../ops.ts";
+import type { TrainingOps } from "../training_ops.ts";
 import { createKvCache, readKvPage, writeKvPage } from "./kv_cache.ts";
 import { createMatrix, packRows } from "./matrix.ts";
 import { readPanels, writePanels } from "./panels.ts";
 import { recordingOps } from "./recorder.ts";
 import { HostStorage, viewOf } from "./storage.ts";
+import { recordingTrainingOps } from "./training/recorder.ts";
 
 /** Work done between two turns of the event loop, so that timers and requests stay alive. */
 const SLICE_MS = 20;
@@ -33,6 +35,7 @@ class ReferenceBackend implements Backend {
   readonly name = "reference";
   readonly description = description;
   readonly ops: Ops;
+  readonly training: TrainingOps;
   readonly #clock: Clock;
   readonly #storages = new Set<Storage>();
   #recorded: (() => void)[] = [];
@@ -42,6 +45,7 @@ class ReferenceBackend implements Backend {
   constructor(clock: Clock) {
     this.#clock = clock;
     this.ops = recordingOps((run) => this.#recorded.push(run));
+    this.training = recordingTrainingOps((run) => this.#recorded.push(run));
   }
 
   allocate(dtype: DType, shape: readonly number[]): Tensor {

@@ -38,6 +38,8 @@ export interface WasmBackendOptions extends VariantOptions {
   readonly kernelsFolder?: URL;
   /** Starts a worker that runs `worker.ts`: bundled programs have no sources beside them. */
   readonly startWorker?: () => Worker;
+  /** Take the kernels that know the ops of training. */
+  readonly training?: boolean;
   /** Books the time of every op, which makes all of them slower. */
   readonly profile?: OpProfile;
 }
