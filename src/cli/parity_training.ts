@@ -15,7 +15,7 @@ import { Tape } from "@/training/tape.ts";
 import { scoreTokens } from "@/training/tape_rules.ts";
 import { loadTrainable, type TrainableModel } from "@/training/training_source.ts";
 import { canonicalName } from "@/weights/names.ts";
-import { diskFolder } from "@/weights/source.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
 import { type Fixture, type GoldenTensor, readGoldens, readJson } from "./parity_fixtures.ts";
 import { ParityCheck, type ParityRow } from "./parity_report.ts";
 import type { GoldenCases } from "./parity_model.ts";
