@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { mix32 } from "@/random.ts";
 import { balancedWeights, Mixture, shuffledIndex } from "./mixture.ts";
-import { NO_TARGET, packBatch, type TokenizedSample } from "./packed_batch.ts";
+import { packBatch, type TokenizedSample } from "./packed_batch.ts";
 import type { Pack } from "./packer.ts";
 import { type SampleReference, SampleStream, type SampleStreamOptions } from "./sample_stream.ts";
 
@@ -179,7 +179,7 @@ function sample(id: string, ids: number[], weights: number[]): TokenizedSample {
     weights: Float32Array.from(weights),
     tokens: ids.length,
     visualTokens: 0,
-    spans: id === "b" ? [{ start: 1, length: 2 }] : [],
+    spans: id === "b" ? [{ start: 1, count: 2 }] : [],
     tiles: id === "b" ? [new Uint8Array(12)] : [],
   };
 }
@@ -190,13 +190,13 @@ Deno.test("packBatch() starts positions again and predicts nothing across border
   const batch = packBatch([a, b]);
   assert.deepEqual([...batch.positions], [0, 1, 2, 3, 0, 1, 2, 3, 4]);
   assert.deepEqual([...batch.starts], [0, 4, 9]);
-  const none = NO_TARGET;
-  assert.deepEqual([...batch.targets], [none, 7, 8, none, none, none, none, 9, none]);
-  assert.deepEqual([...batch.weights], [0, 1, 1, 0, 0, 0, 0, 1, 0]);
+  assert.deepEqual([...batch.scoredRows], [1, 2, 7]);
+  assert.deepEqual([...batch.targets], [7, 8, 9]);
+  assert.deepEqual([...batch.weights], [1, 1, 1]);
   assert.equal(batch.weightSum, 3);
-  assert.deepEqual(batch.spans, [{ start: 5, length: 2 }]);
+  assert.deepEqual([[...batch.visualRows], batch.tiles.length], [[5, 6], 12]);
   assert.deepEqual(batch.sampleIds, ["a", "b"]);
-  assert.deepEqual([...packBatch([a, b], "sample").weights].filter((w) => w > 0), [0.5, 0.5, 1]);
-  const square = packBatch([a], "square").weights[1]!;
+  assert.deepEqual([...packBatch([a, b], "sample").weights], [0.5, 0.5, 1]);
+  const square = packBatch([a], "square").weights[0]!;
   assert.ok(Math.abs(square - Math.SQRT1_2) < 1e-7);
 });
