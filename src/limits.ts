@@ -136,6 +136,13 @@ export const limits = {
   /** How long a stream's headers wait for an early error to get its own status code. */
   streamHeadersMs: 500,
   safetensorsHeaderBytesMax: 100 * MIB,
+  /** Files of one model that a page gets from a server. */
+  modelFilesMax: 1024,
+  /** Attempts to get one of them, and the pause after the first (doubling). */
+  downloadTriesMax: 4,
+  downloadRetryMs: 500,
+  /** Bytes of a model's file that the server reads at a time. */
+  filePieceBytes: MIB,
   /** Token ids a tokenizer may use; several times the largest published vocabulary. */
   vocabularySizeMax: 1 << 20,
   /** Pieces of text whose token ids a tokenizer remembers. */

@@ -1,17 +1,19 @@
 /** `GET /v1/models` and `GET /v1/models/{id}`: which models are served and what they can do. */
 import type { ServedModel } from "@/chat/served_model.ts";
 import type { AppContext } from "./exchange.ts";
+import { modelFilesPath } from "./model_files.ts";
 import type { Services } from "./services.ts";
 
-export function handleModels(_context: AppContext, { models }: Services): Response {
-  return Response.json({ object: "list", data: [...models.values()].map(describeModel) });
+export function handleModels(_context: AppContext, services: Services): Response {
+  const data = [...services.models.values()].map((model) => describeModel(model, services));
+  return Response.json({ object: "list", data });
 }
 
 export function handleModel(context: AppContext, services: Services): Response {
-  return Response.json(describeModel(services.findModel(context.req.param("id"))));
+  return Response.json(describeModel(services.findModel(context.req.param("id")), services));
 }
 
-function describeModel(model: ServedModel) {
+function describeModel(model: ServedModel, { offers }: Services) {
   const { facts } = model;
   return {
     id: model.id,
@@ -35,5 +37,6 @@ function describeModel(model: ServedModel) {
     quantization: facts.quantization ?? null,
     backend: facts.backend ?? null,
     numeric_class: model.numericClass,
+    files: offers.has(model.id) ? modelFilesPath(model.id) : null,
   };
 }

@@ -50,6 +50,12 @@ export const OPERATIONS: readonly Operation[] = [
   { method: "get", path: "/v1/models", summary: "List the served models" },
   { method: "get", path: "/v1/models/{id}", summary: "Describe one model" },
   {
+    method: "get",
+    path: "/web/models/{id}/{name}",
+    summary: "A file of a model, for pages that run it themselves; files.json lists them",
+    answers: ["application/octet-stream", JSON_TYPE],
+  },
+  {
     method: "post",
     path: "/tokenize",
     summary: "Token ids of a text or a conversation",

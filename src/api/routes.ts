@@ -10,6 +10,7 @@ import { handleCompletion } from "./completions.ts";
 import { handleDocs } from "./docs.ts";
 import type { AppContext } from "./exchange.ts";
 import { handleLive, handleMetrics, handleReady, handleVersion } from "./health.ts";
+import { handleModelFile } from "./model_files.ts";
 import { handleModel, handleModels } from "./models.ts";
 import { handleOpenApi } from "./openapi.ts";
 import { handleRender } from "./render.ts";
@@ -35,6 +36,7 @@ export const ROUTES: readonly Route[] = [
   { method: "POST", path: "/v1/completions", handler: handleCompletion },
   { method: "GET", path: "/v1/models", handler: handleModels },
   { method: "GET", path: "/v1/models/:id{.+}", handler: handleModel },
+  { method: "GET", path: "/web/models/:id/:name", handler: handleModelFile },
   { method: "POST", path: "/tokenize", handler: handleTokenize },
   { method: "POST", path: "/detokenize", handler: handleDetokenize },
   { method: "POST", path: "/render", handler: handleRender },

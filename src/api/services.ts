@@ -14,6 +14,7 @@ import { freshSeed } from "@/random.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
 import { BodyBudget } from "./body_budget.ts";
+import type { ModelOffer } from "./model_files.ts";
 
 /** What the composition root hands in. */
 export interface AppDependencies {
@@ -32,6 +33,8 @@ export interface AppDependencies {
   readonly readVideo?: VideoReader;
   /** The shards that compute the experts of a served model. */
   readonly cluster?: ClusterControl | undefined;
+  /** Models, by id, whose files pages may load. */
+  readonly offers?: ReadonlyMap<string, ModelOffer>;
   /** Version of the product. */
   readonly version: string;
   /** False while starting and while draining: `/readyz` answers 503. */
@@ -50,6 +53,7 @@ export interface AppDependencies {
 export class Services {
   readonly models: ReadonlyMap<string, ServedModel>;
   readonly desk: PictureDesk;
+  readonly offers: ReadonlyMap<string, ModelOffer>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -67,6 +71,7 @@ export class Services {
     this.models = new Map(models.map((model) => [model.id, model]));
     this.#defaultModel = this.findModel(defaultModel ?? models[0]?.id ?? "");
     this.desk = new PictureDesk({ loader: mediaLoader, codec, readVideo });
+    this.offers = dependencies.offers ?? new Map();
     this.clock = dependencies.clock;
     this.log = dependencies.log;
     this.metrics = dependencies.metrics;

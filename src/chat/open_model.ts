@@ -36,6 +36,8 @@ export interface OpenModelOptions extends Omit<LoadOptions, "backend" | "bounds"
   readonly uprightPictures: boolean;
   /** Pictures at their own size with interpolated positions instead of tiles. */
   readonly anyRes?: boolean;
+  /** Bytes of encoded tiles kept. */
+  readonly visionCacheBytes?: number;
   readonly bounds?: Partial<EngineBounds>;
   readonly speculation?: SpeculationMode;
   readonly clock: Clock;
@@ -93,6 +95,7 @@ export async function openModel(
     log: options.log.with({ model: id }),
     metrics: options.metrics,
     ...(options.bounds && { bounds: options.bounds }),
+    ...(options.visionCacheBytes && { visionCacheBytes: options.visionCacheBytes }),
     ...(options.speculation && { speculation: options.speculation }),
     ...(draft && { draft }),
     ...(archive && { archive }),

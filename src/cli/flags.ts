@@ -204,6 +204,12 @@ const flagTable: readonly FlagRow[] = [
     help: "Hosts whose pictures may be fetched, *.example.com allowed; default: none",
   },
   {
+    name: "web-models",
+    commands: ["serve"],
+    ...oneOf("shipped", "all", "none"),
+    help: "Models whose files pages may load, to run them in the browser (shipped)",
+  },
+  {
     name: "no-exif",
     commands: running,
     help: "Ignore EXIF orientation, as the reference implementation does",

@@ -2,6 +2,7 @@
 import { basename, resolve } from "node:path";
 import { createApp } from "@/api/app.ts";
 import { describeError } from "@/api/errors.ts";
+import type { ModelOffer } from "@/api/model_files.ts";
 import { systemClock } from "@/clock.ts";
 import { type MemoryPlan, planText } from "@/engine/memory_plan.ts";
 import { OperatingError } from "@/errors.ts";
@@ -16,6 +17,7 @@ import { backendFlags } from "./backend_flags.ts";
 import { type ClusterFlags, clusterFlags } from "./cluster_flags.ts";
 import { engineFlags } from "./engine_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { offerFolder } from "./offers.ts";
 import { precisionFlags } from "./precision_flags.ts";
 import { openServing, type Serving, type ServingOptions } from "./serving.ts";
 import { type Handler, nanoFolder, siteHandler } from "./site.ts";
@@ -118,6 +120,7 @@ class Server {
         mediaLoader,
         bodyBytesInFlightMax: bodyMib === undefined ? undefined : bodyMib * MIB,
         codec: this.#codec,
+        offers: this.#offers(),
         readVideo: prepareVideo,
         cluster: this.#servings.find(({ cluster }) => cluster)?.cluster,
         version: VERSION,
@@ -146,6 +149,16 @@ class Server {
       throw new UsageError("--cluster serves one model, --model is given more often");
     }
     return cluster;
+  }
+
+  /** Weights may be secret: of models other than nano they are given out only on demand. */
+  #offers(): Map<string, ModelOffer> {
+    const choice = this.#flags.string("web-models") ?? "shipped";
+    if (choice === "none" || this.#flags.on("synthetic")) return new Map();
+    const folders = modelFolders(this.#flags).filter(({ folder }) =>
+      choice === "all" || resolve(folder) === resolve(nanoFolder)
+    );
+    return new Map(folders.map(({ id, folder }) => [id, offerFolder(id, folder)]));
   }
 
   #mediaLoader(): MediaLoader {

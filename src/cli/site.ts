@@ -1,5 +1,6 @@
-/** The site: the page's files, and the API for everything else. */
+/** The site: the page's files, the engine for pages, and the API for everything else. */
 import { playgroundPaths, playgroundRoutes } from "@/playground/assets.ts";
+import { webPaths, webRoutes } from "@/web/assets.ts";
 
 export type Handler = (
   request: Request,
@@ -9,13 +10,14 @@ export type Handler = (
 /** The shipped model. */
 export const nanoFolder = new URL("../../models/nano", import.meta.url).pathname;
 
-/** Joins page and API under one handler. */
+/** Joins files and API under one handler. */
 export function siteHandler(app: { fetch: Handler }): Handler {
-  const page = playgroundRoutes();
+  const files = playgroundRoutes().route("/", webRoutes());
+  const paths = new Set([...playgroundPaths, ...webPaths]);
   return (request, info) => {
     const { pathname } = new URL(request.url);
     const reads = request.method === "GET" || request.method === "HEAD";
-    if (reads && playgroundPaths.includes(pathname)) return page.fetch(request);
+    if (reads && paths.has(pathname)) return files.fetch(request);
     return app.fetch(request, info);
   };
 }

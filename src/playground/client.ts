@@ -2,7 +2,7 @@
  * The page's view of the HTTP API: models, the prompt's rendering, one streamed chat answer. Turns
  * every failure into an `ApiError` with a text fit to show. Knows no DOM.
  */
-import { serverEvents } from "./event_stream.ts";
+import { serverEvents } from "@/web/event_stream.ts";
 import type { TileGrid } from "./picture.ts";
 
 export interface Connection {

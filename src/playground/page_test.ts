@@ -1,13 +1,9 @@
 /** The page in a real browser: Chromium without a window, against the scripted API. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { type Browser, chromium, type Page } from "playwright-core";
-import { optionalTest, probeCommand } from "../../tests/skip.ts";
+import type { Browser, Page } from "playwright-core";
+import { browserProbe, browserTest, launchBrowser, openPage } from "../../tests/browser.ts";
 import { type FakeApi, fakeApi, type FakeApiOptions } from "./fake_api.ts";
-
-const browserProbe = await probeCommand("chromium", {
-  commands: ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"],
-});
 
 interface Visit {
   readonly api: FakeApi;
@@ -21,17 +17,7 @@ const running: { browser?: Browser } = {};
 
 Deno.test.beforeAll(async () => {
   if (browserProbe.command === undefined) return;
-  running.browser = await chromium.launch({
-    executablePath: browserProbe.command,
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
+  running.browser = await launchBrowser();
 });
 
 Deno.test.afterAll(() => running.browser?.close());
@@ -43,32 +29,17 @@ async function visit(
 ): Promise<void> {
   const api = fakeApi(options);
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, api.app.fetch);
-  const viewport = { width: options.width ?? 1280, height: 800 };
-  const context = await running.browser!.newContext({ viewport });
+  const origin = `http://127.0.0.1:${server.addr.port}`;
+  const width = options.width ?? 1280;
+  const { page, context, errors } = await openPage(running.browser!, { origin, width });
   try {
-    const page = await context.newPage();
-    const errors: string[] = [];
-    page.on("pageerror", (error) => errors.push(error.message));
-    page.on("console", (entry) => {
-      if (entry.type() === "error" || entry.type() === "warning") errors.push(entry.text());
-    });
-    page.on("request", (request) => {
-      const local = request.url().startsWith(`http://127.0.0.1:${server.addr.port}/`);
-      if (!local && !request.url().startsWith("data:")) errors.push(`left: ${request.url()}`);
-    });
-    await page.goto(`http://127.0.0.1:${server.addr.port}/`);
+    await page.goto(`${origin}/`);
     await act({ api, page, errors });
     assert.deepEqual(errors.filter((error) => !options.allowedErrors?.test(error)), []);
   } finally {
     await context.close();
     await server.shutdown();
   }
-}
-
-function browserTest(name: string, fn: () => Promise<void>): void {
-  // The browser's child process and pipes belong to playwright, which Deno takes for leaks.
-  const options = { name, needs: [browserProbe], sanitizeOps: false, sanitizeResources: false };
-  optionalTest(options, fn);
 }
 
 browserTest(

@@ -82,7 +82,9 @@ const pageNeeds = [await probePath(page, join(repositoryRoot, page))];
 optionalTest(
   { name: "src/playground/dist was built from its sources", needs: pageNeeds },
   async () => {
-    const { staleFiles } = await import("@/playground/build.ts");
-    assert.deepEqual(await staleFiles(), [], "run deno task build:playground");
+    const { distFolder, playgroundBundle } = await import("@/playground/build.ts");
+    const { staleFiles } = await import("@/web/bundle.ts");
+    const stale = await staleFiles(distFolder, await playgroundBundle());
+    assert.deepEqual(stale, [], "run deno task build:playground");
   },
 );

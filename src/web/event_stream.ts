@@ -2,6 +2,7 @@
  * Server-sent events as the fetch API delivers them: bytes in, events out. Knows the framing of the
  * HTML standard (section 9.2.6) and nothing about chat.
  */
+import { chunksOf } from "./byte_chunks.ts";
 
 export interface ServerEvent {
   /** Value of the `event:` field; "message" when there is none. */
@@ -43,7 +44,7 @@ export async function* serverEvents(
 /** Lines ending in LF, CR LF or CR, wherever the network cut the bytes. */
 async function* lines(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
   let rest = "";
-  for await (const text of body.pipeThrough(new TextDecoderStream())) {
+  for await (const text of chunksOf(body.pipeThrough(new TextDecoderStream()))) {
     rest += text;
     if (rest.length > eventCharsMax) {
       throw new RangeError(`Event exceeds ${eventCharsMax} characters`);
