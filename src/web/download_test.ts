@@ -78,8 +78,11 @@ Deno.test("downloadFile() refuses other bytes, and a server that stays away", as
   ];
   for (const [fetch, code, message] of cases) {
     const download = downloadFile(file, { ...quiet, fetch, store: new MemoryStore() });
-    await rejects(download, (error: OperatingError) =>
-      error.code === code && message.test(error.message), String(message));
+    await rejects(
+      download,
+      (error: OperatingError) => error.code === code && message.test(error.message),
+      String(message),
+    );
   }
 });
 

@@ -26,7 +26,11 @@ Deno.test("parseFileList() refuses what is no list, and names that leave the fol
     { model: "nano", files: [{ ...file, sha256: "0" }] },
   ];
   for (const text of ["", "{", ...wrong.map((value) => JSON.stringify(value))]) {
-    throws(() => parseFileList(text, "the list"), (error: OperatingError) =>
-      error.code === "checkpoint_invalid" && error.message.includes("the list"), text);
+    throws(
+      () => parseFileList(text, "the list"),
+      (error: OperatingError) =>
+        error.code === "checkpoint_invalid" && error.message.includes("the list"),
+      text,
+    );
   }
 });

@@ -157,7 +157,9 @@ Deno.test("request ids are echoed when they are sane and made up otherwise", asy
 
 Deno.test("keys guard everything but the health routes", async () => {
   const cluster = new FakeCluster();
-  const { app } = testApp({ app: { apiKeys: ["alpha", "beta"], cluster } });
+  const offer = { list: () => Promise.resolve({ model: "tiny", files: [] }), open: noFile };
+  const offers = new Map([["tiny", offer]]);
+  const { app } = testApp({ app: { apiKeys: ["alpha", "beta"], cluster, offers } });
   const statusOf = async (path: string, authorization?: string) => {
     const headers = authorization === undefined ? {} : { authorization };
     const response = await app.request(path, { headers });
@@ -166,7 +168,7 @@ Deno.test("keys guard everything but the health routes", async () => {
   };
   for (const { path, method, isPublic } of ROUTES) {
     if (method !== "GET") continue;
-    const concrete = path.replace(":id{.+}", "tiny");
+    const concrete = path.replace(/:id(\{\.\+\})?/, "tiny").replace(":name", "files.json");
     assert.equal(await statusOf(concrete), isPublic ? 200 : 401, path);
     assert.equal(await statusOf(concrete, "Bearer beta"), 200, path);
   }
@@ -181,6 +183,8 @@ Deno.test("keys guard everything but the health routes", async () => {
   assert.equal(refused.headers.get("www-authenticate"), "Bearer");
   assert.equal((await refused.json()).error.code, "invalid_api_key");
 });
+
+const noFile = () => Promise.reject(new Error("no file"));
 
 Deno.test("browsers of other origins may call only when listed", async () => {
   const origin = "https://app.example";
@@ -197,7 +201,7 @@ Deno.test("browsers of other origins may call only when listed", async () => {
 Deno.test("OpenAPI document covers exactly the routes, with their bodies", async () => {
   const { app } = testApp();
   const key = ({ method, path }: { method: string; path: string }) =>
-    `${method.toLowerCase()} ${path.replace(":id{.+}", "{id}")}`;
+    `${method.toLowerCase()} ${path.replace(/:(\w+)(\{\.\+\})?/g, "{$1}")}`;
   assert.deepEqual(OPERATIONS.map(key), ROUTES.map(key));
   const document = await json(app.request("/openapi.json"));
   assert.equal(document.openapi, "3.1.0");

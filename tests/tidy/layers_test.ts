@@ -13,7 +13,7 @@ const rows: readonly (readonly string[])[] = [
   ["engine", "cluster"],
   ["chat"],
   ["api", "evaluation"],
-  ["curation", "training"],
+  ["curation", "training", "web"],
   ["playground", "bench"],
   ["cli"],
 ];
