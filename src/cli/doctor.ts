@@ -3,6 +3,7 @@ import { openBackend } from "@/kernels/open.ts";
 import type { BackendDescription } from "@/kernels/backend.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import { obstacle, probeFeatures, WIDE_VARIANT } from "@/kernels/wasm/features.ts";
+import { adapterObstacle, openDevice } from "@/kernels/webgpu/device.ts";
 import { limits } from "@/limits.ts";
 import { planText } from "@/engine/memory_plan.ts";
 import type { Flags } from "./flags.ts";
@@ -92,6 +93,21 @@ function wideKernels(): Finding {
   };
 }
 
+/** Whether `--backend webgpu` can run, and on what. */
+async function gpu(): Promise<Finding> {
+  const obstacle = await adapterObstacle(navigator.gpu);
+  if (obstacle !== undefined) return { name: "webgpu", ok: false, detail: obstacle };
+  const { gpu: device, adapterName, isSoftware } = await openDevice(navigator.gpu);
+  const bindingMib = Math.floor(device.limits.maxStorageBufferBindingSize / 2 ** 20);
+  device.destroy();
+  const kind = isSoftware ? ", which is the processor: slower than the wasm kernels" : "";
+  return {
+    name: "webgpu",
+    ok: !isSoftware,
+    detail: `${adapterName}${kind}; tensors up to ${bindingMib} MiB`,
+  };
+}
+
 /** Looks at the machine, and at the models of `--model`. */
 export async function examine(flags: Flags): Promise<Report> {
   const models = flags.list("model").length > 0 ? await modelNeeds(flags) : undefined;
@@ -122,7 +138,7 @@ export async function examine(flags: Flags): Promise<Report> {
       ok: ffmpeg,
       detail: ffmpeg ? "ffmpeg found" : "ffmpeg is not installed: frame lists and GIF/WebP only",
     },
-    { name: "webgpu", ok: false, detail: "no WebGPU backend in this build" },
+    await gpu(),
   ];
   return {
     deno: Deno.version.deno,

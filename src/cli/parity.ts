@@ -1,5 +1,6 @@
 /** `parity`: this build against a folder of golden fixtures; fails on any miss. */
 import { basename } from "node:path";
+import type { Backend } from "@/kernels/backend.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { inlineCodec } from "@/media/codec.ts";
 import { precisionOf } from "@/weights/precision.ts";
@@ -17,12 +18,10 @@ import { printError, printLine } from "./terminal.ts";
 
 const committedFixtures = new URL("../../tests/fixtures/model", import.meta.url).pathname;
 
-type BackendName = "wasm" | "reference";
-
-/** Which backends a run covers: both, unless one is named. */
-function backendNames(flags: Flags): readonly BackendName[] {
+/** Which backends a run covers: those that every machine has, unless one is named. */
+function backendNames(flags: Flags): readonly Backend["name"][] {
   const name = flags.string("backend");
-  return name === "wasm" || name === "reference" ? [name] : ["reference", "wasm"];
+  return name === undefined ? ["reference", "wasm"] : [name as Backend["name"]];
 }
 
 async function modelRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {

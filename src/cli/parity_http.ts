@@ -1,5 +1,6 @@
 /** Golden greedy tokens through the whole server: token-id prompts and chats with the pictures. */
 import { dirname, join } from "node:path";
+import type { Backend } from "@/kernels/backend.ts";
 import { workerCodec } from "@/media/codec.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
@@ -17,7 +18,7 @@ interface Answer {
 /** Posts every case of a model fixture to an in-process server on one backend. */
 export async function httpParity(
   fixture: Fixture,
-  backend: "wasm" | "reference",
+  backend: Backend["name"],
 ): Promise<ParityRow[]> {
   const metrics = new Metrics();
   const serving = await openServing({

@@ -123,7 +123,10 @@ export class Engine implements Generator {
     checkBounds(bounds);
     const { pageTokens } = bounds;
     const pageBytes = kvPageBytes(model.kvShape, { format: kv.format, pageTokens });
-    const pages = "pages" in kv ? kv.pages : Math.floor(kv.bytesMax / pageBytes);
+    const pages = "pages" in kv ? kv.pages : Math.min(
+      Math.floor(kv.bytesMax / pageBytes),
+      model.backend.kvPagesMax?.({ ...model.kvShape, format: kv.format, pageTokens }) ?? Infinity,
+    );
     const contextTokens = Math.min(
       options.contextTokens ?? Infinity,
       model.contextTokensMax,

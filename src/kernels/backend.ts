@@ -1,7 +1,7 @@
 /**
  * What a compute backend offers. A backend owns storage, packed weights and the KV cache, and runs
  * recorded ops in order. It knows no model. Implementations: `reference/` (plain TypeScript, the
- * oracle), `wasm/` (SIMD kernels, threads).
+ * oracle), `wasm/` (SIMD kernels, threads), `webgpu/` (WGSL kernels on a GPU).
  */
 import type { DType } from "@/tensor/dtype.ts";
 import type { Storage, Tensor } from "@/tensor/tensor.ts";
@@ -99,7 +99,7 @@ export interface Backend {
   readPanels(
     matrix: Matrix,
     part: { expert?: number; firstPanel: number; panelCount: number },
-  ): Uint8Array<ArrayBuffer>;
+  ): Promise<Uint8Array<ArrayBuffer>>;
   /** Copies stored panels in: `packRows` without its arithmetic. Not recorded. */
   writePanels(matrix: Matrix, part: PackedPanels): void;
   createKvCache(options: {
@@ -110,6 +110,8 @@ export interface Backend {
     kvHeads: number;
     headWidth: number;
   }): KvCache;
+  /** Most pages that one cache of this shape can have; missing: only memory is a bound. */
+  kvPagesMax?(shape: Omit<KvCache, "storage" | "pages">): number;
   /** Copies host values in at once (not recorded): never into data that unflushed ops read. */
   write(tensor: Tensor, values: Float32Array | Int32Array | Uint8Array): void;
   /** Copies values out; waits for recorded ops first. */
@@ -124,7 +126,10 @@ export interface Backend {
    * use. Throws RangeError when the length is not that of a page.
    */
   writeKvPage(cache: KvCache, page: number, bytes: Uint8Array): void;
-  /** Runs everything recorded so far, in order. */
+  /**
+   * Runs everything recorded so far, in order. A backend of another device may resolve when the
+   * device has the program; what it computes is then waited for by `read`.
+   */
   flush(): Promise<void>;
   /** Bytes held by live storages. */
   usedBytes(): number;

@@ -1,8 +1,8 @@
 /** Opens a compute backend by its name. */
-import { OperatingError } from "@/errors.ts";
 import type { Backend } from "./backend.ts";
 import { openReferenceBackend } from "./reference/backend.ts";
 import { openWasmBackend, type WasmBackendOptions } from "./wasm/backend.ts";
+import { openWebGpuBackend } from "./webgpu/backend.ts";
 
 export interface BackendOptions extends WasmBackendOptions {
   readonly name: "wasm" | "reference" | "webgpu";
@@ -16,9 +16,17 @@ export async function openBackend(options: BackendOptions): Promise<Backend> {
     case "reference":
       return openReferenceBackend();
     case "webgpu":
-      throw new OperatingError(
-        "unavailable",
-        "Cannot open the webgpu backend: this build has none",
-      );
+      return await openWebGpu(options);
+  }
+}
+
+/** With kernels of the processor beside it, which convert weights in a small memory of their own. */
+async function openWebGpu({ memoryBytes: _, ...options }: BackendOptions): Promise<Backend> {
+  const packer = await openWasmBackend(options);
+  try {
+    return await openWebGpuBackend({ packer });
+  } catch (error) {
+    await packer.close();
+    throw error;
   }
 }

@@ -199,7 +199,7 @@ class PackingRun {
       if (isQuantised(format)) {
         error.add(decodeToF32(piece.bytes, piece.dtype), await this.#valuesOf(matrix));
       }
-      return backend.readPanels(matrix, { firstPanel: 0, panelCount: panelCount(matrix) });
+      return await backend.readPanels(matrix, { firstPanel: 0, panelCount: panelCount(matrix) });
     } finally {
       backend.free(matrix);
     }

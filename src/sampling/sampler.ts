@@ -118,14 +118,16 @@ export class Sampler {
     outputs: Readonly<Record<keyof typeof OUTPUTS, Tensor>>,
     rows: readonly SamplingRow[],
   ): Promise<SampledRow[]> {
-    const ids = await this.#backend.read(outputs.id);
-    const logprobs = await this.#backend.read(outputs.logprob);
     const wantsCandidates = rows.some((row) => row.candidates > 0);
     const none = new Int32Array(0);
-    const candidateIds = wantsCandidates ? await this.#backend.read(outputs.candidateId) : none;
-    const candidateLogprobs = wantsCandidates
-      ? await this.#backend.read(outputs.candidateLogprob)
-      : none;
+    const optional = (tensor: Tensor) => wantsCandidates ? this.#backend.read(tensor) : none;
+    // At once: a GPU takes long to answer, but answers many readers together.
+    const [ids, logprobs, candidateIds, candidateLogprobs] = await Promise.all([
+      this.#backend.read(outputs.id),
+      this.#backend.read(outputs.logprob),
+      optional(outputs.candidateId),
+      optional(outputs.candidateLogprob),
+    ]);
     const width = widthOf(outputs.candidateId);
     return rows.map((row, r) => ({
       id: ids[r]!,

@@ -14,16 +14,21 @@ export async function readStore(backend: Backend, store: ParameterStore): Promis
   const values = new Float32Array(experts * rows * columns);
   for (let expert = 0; expert < experts; expert++) {
     const out = values.subarray(expert * rows * columns, (expert + 1) * rows * columns);
-    readRows(backend, store.matrix, expert, out);
+    await readRows(backend, store.matrix, expert, out);
   }
   return values;
 }
 
 /** Rows of one expert, from panels of eight rows (see `matrix_layout.ts`). */
-function readRows(backend: Backend, matrix: Matrix, expert: number, out: Float32Array): void {
+async function readRows(
+  backend: Backend,
+  matrix: Matrix,
+  expert: number,
+  out: Float32Array,
+): Promise<void> {
   const { rows, columns } = matrix;
   const all = { expert, firstPanel: 0, panelCount: panelCount(matrix) };
-  const panels = new Float32Array(backend.readPanels(matrix, all).buffer);
+  const panels = new Float32Array((await backend.readPanels(matrix, all)).buffer);
   for (let row = 0; row < rows; row++) {
     const lane = row % PANEL_ROWS;
     const from = (row - lane) * columns + lane;

@@ -6,6 +6,8 @@ import { openWasmBackend } from "@/kernels/wasm/backend.ts";
 import { obstacle, probeFeatures, type Variant, WIDE_VARIANT } from "@/kernels/wasm/features.ts";
 import { WasmStorage } from "@/kernels/wasm/layout.ts";
 import { LinearMemory, wideMemory } from "@/kernels/wasm/memory.ts";
+import { adapterObstacle } from "@/kernels/webgpu/device.ts";
+import { openWebGpuBackend } from "@/kernels/webgpu/backend.ts";
 import { type Probe, probePath } from "../skip.ts";
 
 export interface BackendEntry {
@@ -89,6 +91,17 @@ async function highEntry(threads: number): Promise<BackendEntry> {
   };
 }
 
+/** An adapter of WebGPU; a processor that plays one will do. */
+export const webGpu: Probe = { tool: "webgpu", missing: await adapterObstacle(navigator.gpu) };
+
+const webGpuEntry: BackendEntry = {
+  label: "webgpu",
+  needs: [webGpu],
+  variant: "wgsl",
+  threads: 1,
+  open: async () => openWebGpuBackend({ packer: await openWasmBackend({ variant: "simd" }) }),
+};
+
 /** Fast backends, compared with the reference. Three threads split rows unevenly. */
 export const fastEntries: readonly BackendEntry[] = [
   await wasmEntry("relaxed-threads", "relaxed-simd+threads", 1),
@@ -96,6 +109,7 @@ export const fastEntries: readonly BackendEntry[] = [
   await wasmEntry("simd-threads", "simd128+threads", 2),
   await wasmEntry("simd", "simd128", 1),
   await highEntry(2),
+  webGpuEntry,
 ];
 
 export const backendEntries: readonly BackendEntry[] = [referenceEntry, ...fastEntries];

@@ -111,18 +111,19 @@ export class Bench {
 
   /** Reads outputs by name. */
   async read(tensors: Readonly<Record<string, Tensor>>): Promise<Outputs> {
-    const outputs: Record<string, Values> = {};
-    for (const [name, tensor] of Object.entries(tensors)) {
-      outputs[name] = await this.backend.read(tensor);
-    }
-    return outputs;
+    // At once: a GPU takes long to answer, but answers many readers together.
+    const entries = Object.entries(tensors).map(async ([name, tensor]) => {
+      return [name, await this.backend.read(tensor)] as const;
+    });
+    return Object.fromEntries(await Promise.all(entries));
   }
 
   /** Fails when an op wrote outside its tensors; then frees them. */
   async close(): Promise<void> {
     try {
-      for (const whole of this.#guarded) {
-        const values = await this.backend.read(whole);
+      const read = this.#guarded.map((whole) => this.backend.read(whole));
+      for (const [i, values] of (await Promise.all(read)).entries()) {
+        const whole = this.#guarded[i]!;
         const guards = [...values.subarray(0, GUARD), ...values.subarray(-GUARD)];
         assert.ok(
           guards.every((value) => Object.is(value, poison[whole.dtype])),

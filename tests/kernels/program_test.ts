@@ -261,10 +261,10 @@ async function packAndMultiply(
     const matrix = await bench.matrix({ experts, rows, columns, values }, format);
     const panels = panelCount(matrix);
     const size = panelBytes(matrix);
-    const parts = Array.from(
+    const parts = await Promise.all(Array.from(
       { length: experts },
       (_, expert) => backend.readPanels(matrix, { expert, firstPanel: 0, panelCount: panels }),
-    );
+    ));
     const bytes = given ?? Uint8Array.from(parts.flatMap((part) => [...part]));
     const copy = backend.createMatrix({ format, experts, rows, columns });
     for (let panel = experts * panels - 1; panel >= 0; panel--) {
@@ -283,7 +283,7 @@ async function packAndMultiply(
       out,
     });
     const product = await backend.read(out) as Float32Array;
-    const again = backend.readPanels(copy, { expert: 1, firstPanel: 1, panelCount: 2 });
+    const again = await backend.readPanels(copy, { expert: 1, firstPanel: 1, panelCount: 2 });
     backend.free(copy);
     return { bytes, product, again };
   });

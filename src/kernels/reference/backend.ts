@@ -71,8 +71,8 @@ class ReferenceBackend implements Backend {
   readPanels(
     matrix: Matrix,
     part: { expert?: number; firstPanel: number; panelCount: number },
-  ): Uint8Array<ArrayBuffer> {
-    return readPanels(matrix, part);
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    return Promise.try(readPanels, matrix, part);
   }
 
   writePanels(matrix: Matrix, part: PackedPanels): void {

@@ -1,5 +1,5 @@
 /** Pixels to patch rows. */
-import { roundToBf16 } from "@/tensor/half.ts";
+import { normalizationTable } from "../normalization.ts";
 
 const CHANNELS = 3;
 
@@ -32,12 +32,4 @@ export function patchify(
       }
     }
   }
-}
-
-/** The value of each of the 256 levels of one channel. */
-function normalizationTable(mean: number, deviation: number): Float32Array {
-  const f32 = Math.fround;
-  return Float32Array.from({ length: 256 }, (_, level) => {
-    return roundToBf16(f32(f32(f32(level / 255) - f32(mean)) / f32(deviation)));
-  });
 }

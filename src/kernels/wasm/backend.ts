@@ -194,10 +194,11 @@ export class WasmBackend implements Backend {
     }
   }
 
-  readPanels(
+  async readPanels(
     matrix: Matrix,
     part: { expert?: number; firstPanel: number; panelCount: number },
-  ): Uint8Array<ArrayBuffer> {
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    await this.flush();
     const sizeBytes = part.panelCount * panelBytes(matrix);
     const address = this.#panelAddress(matrix, part, sizeBytes);
     return this.#machine.arena.memory.bytes.slice(address, address + sizeBytes);

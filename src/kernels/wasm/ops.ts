@@ -17,7 +17,7 @@ import {
   storageOf,
 } from "./layout.ts";
 import type { Machine } from "./machine.ts";
-import { expectShape, expectSize, sizeOf } from "./shape.ts";
+import { expectShape, expectSize, sizeOf } from "../shape.ts";
 
 /** Tokens of a block whose sum one thread makes, see `sample.rs`. */
 const SAMPLE_BLOCK_TOKENS = 4096;

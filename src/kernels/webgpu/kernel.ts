@@ -1,0 +1,142 @@
+/**
+ * What a WGSL kernel is: named tensors and numbers, and a body that reaches tensors only through
+ * generated accessors. Which binding a tensor lies in is decided per dispatch, because tensors of
+ * one workspace share a buffer and WebGPU forbids binding a written buffer twice.
+ */
+import { assert } from "@/assert.ts";
+
+/** How a kernel sees a tensor: single values, or whole vectors at multiples of 16 bytes. */
+export type ElementType = "f32" | "i32" | "u32" | "u8" | "vec4u" | "vec4f";
+
+export interface TensorUse {
+  readonly type: ElementType;
+  /** Also read unless the body does not. */
+  readonly written?: boolean;
+}
+
+export interface Kernel {
+  /** Names the kernel with everything that its body was specialised for. */
+  readonly name: string;
+  readonly tensors: Readonly<Record<string, TensorUse>>;
+  /** Numbers of one dispatch, as `p.name` in the body. */
+  readonly numbers: Readonly<Record<string, "u32" | "i32" | "f32">>;
+  /**
+   * WGSL with the entry point `main`. For a tensor `x` there are `x_at(i)` and, when written,
+   * `x_set(i, value)`, with i in elements from the tensor's start.
+   */
+  readonly body: string;
+}
+
+/** Binding of each tensor, in the order of `Kernel.tensors`, and what each binding must allow. */
+export interface BindingPlan {
+  readonly binding: readonly number[];
+  readonly written: readonly boolean[];
+}
+
+/** The same buffer gets the same binding. */
+export function planBindings(kernel: Kernel, places: readonly unknown[]): BindingPlan {
+  const distinct: unknown[] = [];
+  const written: boolean[] = [];
+  const uses = Object.values(kernel.tensors);
+  const binding = places.map((place, i) => {
+    let index = distinct.indexOf(place);
+    if (index < 0) index = distinct.push(place) - 1;
+    written[index] = (written[index] ?? false) || (uses[i]!.written ?? false);
+    return index;
+  });
+  return { binding, written };
+}
+
+/** Bytes of one element of each type. */
+export const elementBytes: Readonly<Record<ElementType, number>> = {
+  f32: 4,
+  i32: 4,
+  u32: 4,
+  u8: 1,
+  vec4u: 16,
+  vec4f: 16,
+};
+
+const arrayType: Readonly<Record<ElementType, string>> = {
+  f32: "f32",
+  i32: "i32",
+  u32: "u32",
+  u8: "u32",
+  vec4u: "vec4<u32>",
+  vec4f: "vec4<f32>",
+};
+const valueType: Readonly<Record<ElementType, string>> = { ...arrayType, u8: "u32" };
+const isVector = (type: ElementType) => type.startsWith("vec4");
+
+/** What the adapter does exactly although WGSL does not promise it. */
+export interface Exactness {
+  /** Division and square root are correctly rounded. */
+  readonly division: boolean;
+}
+
+/** The whole module: bindings, parameters, accessors, body. */
+export function moduleSource(kernel: Kernel, plan: BindingPlan, exact: Exactness): string {
+  const entries = Object.entries(kernel.tensors);
+  const typeOf = plan.written.map((_, index) => entries[plan.binding.indexOf(index)]![1].type);
+  const bindings = plan.written.map((written, index) => {
+    const access = written ? "read_write" : "read";
+    return `@group(0) @binding(${index}) var<storage, ${access}> b${index}: ` +
+      `array<${arrayType[typeOf[index]!]}>;`;
+  });
+  const fields = [
+    ...entries.map(([name]) => `${name}: u32,`),
+    ...Object.entries(kernel.numbers).map(([name, type]) => `${name}: ${type},`),
+  ];
+  const accessors = entries.map(([name, use], i) => {
+    const index = plan.binding[i]!;
+    const isAlike = isVector(use.type) === isVector(typeOf[index]!);
+    assert(isAlike, `${kernel.name}: vectors and values of ${name} in one buffer`);
+    return accessorsOf(name, use, { buffer: `b${index}`, type: typeOf[index]! });
+  });
+  return [
+    `const exact_division = ${exact.division};`,
+    ...bindings,
+    `struct Numbers { ${fields.join(" ")} }`,
+    "@group(1) @binding(0) var<uniform> p: Numbers;",
+    ...accessors,
+    kernel.body,
+  ].join("\n");
+}
+
+function accessorsOf(
+  name: string,
+  use: TensorUse,
+  { buffer, type }: { buffer: string; type: ElementType },
+): string {
+  if (use.type === "u8") {
+    return `fn ${name}_at(i: u32) -> u32 { let e = p.${name} + i; ` +
+      `return (bitcast<u32>(${buffer}[e >> 2u]) >> (8u * (e & 3u))) & 255u; }`;
+  }
+  const value = valueType[use.type];
+  const read = `fn ${name}_at(i: u32) -> ${value} ` +
+    `{ return bitcast<${value}>(${buffer}[p.${name} + i]); }`;
+  if (!use.written) return read;
+  return `${read}\nfn ${name}_set(i: u32, value: ${value}) ` +
+    `{ ${buffer}[p.${name} + i] = bitcast<${arrayType[type]}>(value); }`;
+}
+
+/** The bytes of the `Numbers` struct: first the tensors' offsets in elements, then the numbers. */
+export function writeNumbers(
+  kernel: Kernel,
+  values: { offsets: readonly number[]; numbers: Readonly<Record<string, number>> },
+  view: DataView,
+): void {
+  let at = 0;
+  for (const offset of values.offsets) {
+    view.setUint32(at, offset, true);
+    at += 4;
+  }
+  for (const [name, type] of Object.entries(kernel.numbers)) {
+    const value = values.numbers[name]!;
+    if (type === "f32") view.setFloat32(at, value, true);
+    else if (type === "i32") view.setInt32(at, value, true);
+    else view.setUint32(at, value, true);
+    at += 4;
+  }
+  assert(at <= view.byteLength, `${kernel.name} has ${at} bytes of numbers`);
+}

@@ -1,0 +1,427 @@
+/**
+ * The device as a machine that takes recorded dispatches: pipelines and bind groups are made once
+ * and kept, the numbers of all dispatches of a program go up in one write, and a program is one
+ * command buffer. Knows kernels and blocks of memory, no ops and no shapes.
+ */
+import { assert } from "@/assert.ts";
+import { OperatingError } from "@/errors.ts";
+import type { Device } from "./device.ts";
+import {
+  type BindingPlan,
+  elementBytes,
+  type Kernel,
+  moduleSource,
+  planBindings,
+  writeNumbers,
+} from "./kernel.ts";
+import type { Block, Range } from "./storage.ts";
+
+/** Bytes of one dispatch's numbers: the alignment that every adapter accepts. */
+const NUMBERS_BYTES = 256;
+/** Workgroups that every adapter takes along one axis. */
+const GROUPS_MAX = 65535;
+/** Below this the device's own "out of memory" check is not waited for. */
+const CHECKED_BYTES = 1 << 20;
+
+/** What one dispatch binds and how large it is. */
+export interface DispatchArgs {
+  readonly tensors: Readonly<Record<string, Range>>;
+  readonly numbers?: Readonly<Record<string, number>>;
+  /** Workgroups along x and y; `groups` is for kernels that count them linearly. */
+  readonly workgroups: readonly [number, number] | { readonly groups: number };
+}
+
+interface Dispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly numbersOffset: number;
+  readonly workgroups: readonly [number, number];
+}
+
+/** A kernel compiled for one way of sharing bindings. */
+interface Compiled {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+  readonly groups: Map<string, GPUBindGroup>;
+}
+
+/** A bound part of a block: all of it unless it is larger than one binding. */
+interface Window {
+  readonly block: Block;
+  start: number;
+  end: number;
+}
+
+export class Machine {
+  readonly device: Device;
+  readonly bindingBytesMax: number;
+  readonly #gpu: GPUDevice;
+  readonly #budgetBytes: number;
+  readonly #blockIds = new Map<Block, number>();
+  readonly #compiled = new Map<string, Compiled>();
+  readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #numbersLayout: GPUBindGroupLayout;
+  #numbers: { buffer: GPUBuffer; group: GPUBindGroup; bytes: Uint8Array<ArrayBuffer> };
+  #numbersView: DataView;
+  #recorded: Dispatch[] = [];
+  /** Scratch blocks that were outgrown while recorded dispatches still name them. */
+  #retired: Block[] = [];
+  #scratch: Block | undefined;
+  #nextId = 0;
+  #liveBytes = 0;
+  /** Checks that the device answers later; an error among them ends the backend. */
+  #checks: Promise<void>[] = [];
+  #failure: OperatingError | undefined;
+  #closing = false;
+  readonly #lost: Promise<never>;
+
+  constructor(device: Device, options: { budgetBytes?: number } = {}) {
+    this.device = device;
+    this.#gpu = device.gpu;
+    this.#budgetBytes = options.budgetBytes ?? Infinity;
+    this.bindingBytesMax = Math.min(
+      device.gpu.limits.maxStorageBufferBindingSize,
+      device.gpu.limits.maxBufferSize,
+    );
+    this.#numbersLayout = this.#gpu.createBindGroupLayout({
+      entries: [{
+        binding: 0,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: NUMBERS_BYTES },
+      }],
+    });
+    this.#numbers = this.#createNumbers(256);
+    this.#numbersView = new DataView(this.#numbers.bytes.buffer);
+    this.#lost = device.gpu.lost.then(({ message, reason }) => {
+      this.#fail(`the GPU was lost (${reason}${message ? `: ${message}` : ""})`);
+      throw this.#failure;
+    });
+    // Whoever waits for the device hears of it; nobody waiting is no error.
+    this.#lost.catch(() => {});
+    device.gpu.addEventListener("uncapturederror", (event) => {
+      (event as Event).preventDefault();
+      this.#fail((event as GPUUncapturedErrorEvent).error.message);
+    });
+  }
+
+  /** Bytes of blocks that are held, without the machine's own. */
+  get liveBytes(): number {
+    return this.#liveBytes;
+  }
+
+  /** Why nothing will run any more. */
+  get failure(): OperatingError | undefined {
+    return this.#failure;
+  }
+
+  /** A zero-filled block. Throws OperatingError("unavailable") when it cannot fit. */
+  allocate(sizeBytes: number): Block {
+    const size = Math.max(16, Math.ceil(sizeBytes / 16) * 16);
+    if (size > this.#gpu.limits.maxBufferSize) {
+      throw new OperatingError(
+        "unavailable",
+        `Cannot allocate ${sizeBytes} bytes on the GPU: ` +
+          `one buffer holds ${this.#gpu.limits.maxBufferSize}`,
+      );
+    }
+    if (this.#liveBytes + size > this.#budgetBytes) {
+      throw new OperatingError(
+        "unavailable",
+        `Cannot allocate ${sizeBytes} bytes on the GPU: ${this.#liveBytes} of ` +
+          `${this.#budgetBytes} are in use`,
+      );
+    }
+    const block = this.#createBlock(size);
+    this.#liveBytes += size;
+    return block;
+  }
+
+  /** A block of the backend itself, which lives as long as it does. */
+  allocateOwn(sizeBytes: number): Block {
+    return this.#createBlock(Math.max(16, Math.ceil(sizeBytes / 16) * 16));
+  }
+
+  free(block: Block): void {
+    assert(this.#blockIds.has(block), "freed twice, or not of this backend");
+    this.#liveBytes -= block.sizeBytes;
+    this.#destroy(block);
+  }
+
+  /**
+   * Memory for the ops recorded next, of no defined content. Every call may give the same bytes:
+   * one op's dispatches are its only users.
+   */
+  scratch(sizeBytes: number): Range {
+    const size = Math.ceil(sizeBytes / 16) * 16;
+    if (this.#scratch === undefined || this.#scratch.sizeBytes < size) {
+      if (this.#scratch) this.#retired.push(this.#scratch);
+      this.#scratch = this.#createBlock(Math.max(1 << 16, size));
+    }
+    return { block: this.#scratch, byteOffset: 0, sizeBytes: size };
+  }
+
+  /** Appends one dispatch; nothing happens when it has no workgroups. */
+  record(kernel: Kernel, args: DispatchArgs): void {
+    const workgroups = "groups" in args.workgroups
+      ? linearGroups(args.workgroups.groups)
+      : args.workgroups;
+    if (workgroups[0] === 0 || workgroups[1] === 0) return;
+    assert(workgroups[0] <= GROUPS_MAX && workgroups[1] <= GROUPS_MAX, `${workgroups} workgroups`);
+    const names = Object.keys(kernel.tensors);
+    const ranges = names.map((name) => args.tensors[name]!);
+    const windows = this.#windows(ranges);
+    const plan = planBindings(kernel, windows);
+    const compiled = this.#compile(kernel, plan);
+    const group = this.#bindGroup(compiled, [...new Set(windows)]);
+    const offsets = ranges.map(({ byteOffset }, i) => {
+      const bytes = elementBytes[kernel.tensors[names[i]!]!.type];
+      const offset = byteOffset - windows[i]!.start;
+      assert(offset % bytes === 0, `${kernel.name}: ${names[i]} begins at byte ${offset}`);
+      return offset / bytes;
+    });
+    const numbersOffset = this.#writeNumbers(kernel, { offsets, numbers: args.numbers ?? {} });
+    this.#recorded.push({ pipeline: compiled.pipeline, group, numbersOffset, workgroups });
+  }
+
+  /** Hands the recorded program to the device, which runs programs in order. */
+  submit(copies: (encoder: GPUCommandEncoder) => void = () => {}): void {
+    if (this.#failure) {
+      this.#recorded = [];
+      return;
+    }
+    const encoder = this.#gpu.createCommandEncoder();
+    this.#encode(encoder);
+    copies(encoder);
+    this.#gpu.queue.submit([encoder.finish()]);
+    for (const block of this.#retired.splice(0)) this.#destroy(block);
+  }
+
+  /** Rejects when the device refused something, or is lost. */
+  async check(): Promise<void> {
+    if (this.#checks.length > 0) await Promise.all(this.#checks.splice(0));
+    if (this.#failure) throw this.#failure;
+  }
+
+  /** Copies host bytes in, before everything submitted later. Whole words only. */
+  write(block: Block, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    if (bytes.byteLength > 0) this.#gpu.queue.writeBuffer(block.buffer, byteOffset, bytes);
+  }
+
+  /** Submits, and copies ranges out; they may begin and end at any byte. */
+  async read(ranges: readonly Range[]): Promise<Uint8Array<ArrayBuffer>[]> {
+    if (this.#failure) throw this.#failure;
+    const parts: { from: number; at: number; size: number }[] = [];
+    let total = 0;
+    for (const { byteOffset, sizeBytes } of ranges) {
+      const from = byteOffset - byteOffset % 4;
+      const size = Math.ceil((byteOffset + sizeBytes - from) / 4) * 4;
+      parts.push({ from, at: total, size });
+      total += size;
+    }
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    const staging = this.#gpu.createBuffer({ size: Math.max(4, total), usage });
+    this.submit((encoder) => {
+      for (const [i, { from, at, size }] of parts.entries()) {
+        if (size === 0) continue;
+        encoder.copyBufferToBuffer(ranges[i]!.block.buffer, from, staging, at, size);
+      }
+    });
+    try {
+      await Promise.race([staging.mapAsync(GPUMapMode.READ), this.#lost]);
+      await this.check();
+      const mapped = new Uint8Array(staging.getMappedRange());
+      return ranges.map(({ byteOffset, sizeBytes }, i) => {
+        const start = parts[i]!.at + byteOffset % 4;
+        return mapped.slice(start, start + sizeBytes);
+      });
+    } catch (cause) {
+      throw this.#failure ?? this.#fail(cause instanceof Error ? cause.message : String(cause));
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  /** Frees everything; the device is gone afterwards. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#recorded = [];
+    if (!this.#failure) await this.#gpu.queue.onSubmittedWorkDone().catch(() => {});
+    this.#gpu.destroy();
+  }
+
+  #fail(message: string): OperatingError {
+    const text = this.#closing ? "the backend is closed" : message;
+    this.#failure ??= new OperatingError("unavailable", `Cannot compute on the GPU: ${text}`);
+    return this.#failure;
+  }
+
+  #createBlock(sizeBytes: number): Block {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const isChecked = sizeBytes >= CHECKED_BYTES;
+    if (isChecked) this.#gpu.pushErrorScope("out-of-memory");
+    const buffer = this.#gpu.createBuffer({ size: sizeBytes, usage });
+    if (isChecked) {
+      this.#expectNoError(`a buffer of ${sizeBytes} bytes does not fit into its memory`);
+    }
+    const block = { buffer, sizeBytes };
+    this.#blockIds.set(block, this.#nextId++);
+    return block;
+  }
+
+  /** Ends the innermost error scope. */
+  #expectNoError(message?: string): void {
+    this.#checks.push(
+      this.#gpu.popErrorScope().then((error) => {
+        if (error) this.#fail(message ?? error.message);
+      }, () => {}),
+    );
+  }
+
+  #destroy(block: Block): void {
+    this.#blockIds.delete(block);
+    block.buffer.destroy();
+    for (const { groups } of this.#compiled.values()) groups.clear();
+  }
+
+  #createNumbers(dispatches: number) {
+    const size = dispatches * NUMBERS_BYTES;
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    const buffer = this.#gpu.createBuffer({ size, usage });
+    const group = this.#gpu.createBindGroup({
+      layout: this.#numbersLayout,
+      entries: [{ binding: 0, resource: { buffer, offset: 0, size: NUMBERS_BYTES } }],
+    });
+    return { buffer, group, bytes: new Uint8Array(size) };
+  }
+
+  #writeNumbers(
+    kernel: Kernel,
+    values: { offsets: readonly number[]; numbers: Readonly<Record<string, number>> },
+  ): number {
+    const offset = this.#recorded.length * NUMBERS_BYTES;
+    if (offset === this.#numbers.bytes.byteLength) {
+      const { bytes, buffer } = this.#numbers;
+      this.#numbers = this.#createNumbers(2 * offset / NUMBERS_BYTES);
+      this.#numbers.bytes.set(bytes);
+      this.#numbersView = new DataView(this.#numbers.bytes.buffer);
+      buffer.destroy();
+    }
+    writeNumbers(kernel, values, new DataView(this.#numbersView.buffer, offset, NUMBERS_BYTES));
+    return offset;
+  }
+
+  #encode(encoder: GPUCommandEncoder): void {
+    const program = this.#recorded;
+    if (program.length === 0) return;
+    this.#recorded = [];
+    const { buffer, bytes, group } = this.#numbers;
+    this.#gpu.queue.writeBuffer(buffer, 0, bytes, 0, program.length * NUMBERS_BYTES);
+    const pass = encoder.beginComputePass();
+    let pipeline: GPUComputePipeline | undefined;
+    for (const dispatch of program) {
+      if (dispatch.pipeline !== pipeline) pass.setPipeline(pipeline = dispatch.pipeline);
+      pass.setBindGroup(0, dispatch.group);
+      pass.setBindGroup(1, group, [dispatch.numbersOffset]);
+      pass.dispatchWorkgroups(dispatch.workgroups[0], dispatch.workgroups[1]);
+    }
+    pass.end();
+  }
+
+  /** One window per range; ranges in one window share the object. */
+  #windows(ranges: readonly Range[]): Window[] {
+    const made: Window[] = [];
+    const windows = ranges.map((range): Window => {
+      const { block } = range;
+      if (block.sizeBytes <= this.bindingBytesMax) {
+        const whole = made.find((window) => window.block === block);
+        if (whole) return whole;
+        made.push({ block, start: 0, end: block.sizeBytes });
+        return made.at(-1)!;
+      }
+      return this.#windowOf(range, made);
+    });
+    // Windows that grew into each other are one.
+    return windows.map((window) => made.find((other) => overlaps(window, other)) ?? window);
+  }
+
+  #windowOf({ block, byteOffset, sizeBytes }: Range, made: Window[]): Window {
+    const end = Math.min(block.sizeBytes, Math.ceil((byteOffset + sizeBytes) / 256) * 256);
+    const wanted = { block, start: byteOffset - byteOffset % 256, end };
+    const known = made.find((window) => overlaps(window, wanted));
+    if (known === undefined) {
+      made.push(wanted);
+      return wanted;
+    }
+    known.start = Math.min(known.start, wanted.start);
+    known.end = Math.max(known.end, wanted.end);
+    assert(known.end - known.start <= this.bindingBytesMax, "tensors of one op exceed a binding");
+    return known;
+  }
+
+  #compile(kernel: Kernel, plan: BindingPlan): Compiled {
+    const key = `${kernel.name}/${plan.binding}`;
+    const known = this.#compiled.get(key);
+    if (known) return known;
+    const layout = this.#layoutOf(plan.written);
+    const code = moduleSource(kernel, plan, this.device.exact);
+    this.#gpu.pushErrorScope("validation");
+    const module = this.#gpu.createShaderModule({ label: key, code });
+    const pipeline = this.#gpu.createComputePipeline({
+      label: key,
+      layout: this.#gpu.createPipelineLayout({
+        bindGroupLayouts: [layout, this.#numbersLayout],
+      }),
+      compute: { module, entryPoint: "main" },
+    });
+    this.#expectNoError();
+    const compiled = { pipeline, layout, groups: new Map() };
+    this.#compiled.set(key, compiled);
+    return compiled;
+  }
+
+  #layoutOf(written: readonly boolean[]): GPUBindGroupLayout {
+    const key = String(written);
+    let layout = this.#layouts.get(key);
+    if (layout === undefined) {
+      layout = this.#gpu.createBindGroupLayout({
+        entries: written.map((isWritten, binding) => ({
+          binding,
+          visibility: GPUShaderStage.COMPUTE,
+          buffer: { type: isWritten ? "storage" : "read-only-storage" },
+        })),
+      });
+      this.#layouts.set(key, layout);
+    }
+    return layout;
+  }
+
+  #bindGroup({ layout, groups }: Compiled, windows: readonly Window[]): GPUBindGroup {
+    let key = "";
+    for (const { block, start, end } of windows) {
+      key += `${this.#blockIds.get(block)}:${start}:${end},`;
+    }
+    let group = groups.get(key);
+    if (group === undefined) {
+      group = this.#gpu.createBindGroup({
+        layout,
+        entries: windows.map(({ block, start, end }, binding) => ({
+          binding,
+          resource: { buffer: block.buffer, offset: start, size: end - start },
+        })),
+      });
+      groups.set(key, group);
+    }
+    return group;
+  }
+}
+
+function overlaps(a: Window, b: Window): boolean {
+  return a.block === b.block && a.start < b.end && b.start < a.end;
+}
+
+/** Workgroups in rows of at most what one axis takes; the kernel ends those beyond the last. */
+function linearGroups(groups: number): [number, number] {
+  if (groups === 0) return [0, 0];
+  const x = Math.min(groups, GROUPS_MAX);
+  return [x, Math.ceil(groups / x)];
+}
