@@ -142,7 +142,11 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
       log.info("server connected", { peer: connection.peer.nodeId });
       server.accept(connection);
     },
-    refused: (error, peer) => log.warn("connection refused", { peer, reason: error.message }),
+    refused: (error, peer) => {
+      // Probes of health come and go without a word.
+      const level = error.failure === "closed" ? "debug" : "warn";
+      log[level]("connection refused", { peer, reason: error.message });
+    },
   });
   address = flags.string("advertise") ?? advertised(listener.address);
   const dialer = dialFronts(server, { transport, addresses: join.addresses, log });
