@@ -1,4 +1,5 @@
-/** The site: the page's files, the engine for pages, and the API for everything else. */
+/** The site: the pages' files, the engine for pages, and the API for everything else. */
+import { dashboardPaths, dashboardRoutes } from "@/dashboard/assets.ts";
 import { playgroundPaths, playgroundRoutes } from "@/playground/assets.ts";
 import { webPaths, webRoutes } from "@/web/assets.ts";
 
@@ -12,8 +13,8 @@ export const nanoFolder = new URL("../../models/nano", import.meta.url).pathname
 
 /** Joins files and API under one handler. */
 export function siteHandler(app: { fetch: Handler }): Handler {
-  const files = playgroundRoutes().route("/", webRoutes());
-  const paths = new Set([...playgroundPaths, ...webPaths]);
+  const files = playgroundRoutes().route("/", dashboardRoutes()).route("/", webRoutes());
+  const paths = new Set([...playgroundPaths, ...dashboardPaths, ...webPaths]);
   return (request, info) => {
     const { pathname } = new URL(request.url);
     const reads = request.method === "GET" || request.method === "HEAD";

@@ -1,6 +1,7 @@
 /** Committed build results match their sources, even where the build tools are missing. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { sha256Hex, sourceHash } from "../../kernels-rs/source_hash.ts";
 import { optionalTest, probePath } from "../skip.ts";
 import { filesUnder, readText, repositoryRoot } from "./source_files.ts";
@@ -77,14 +78,23 @@ optionalTest({ name: "every committed WebAssembly module has a manifest", needs:
   assert.deepEqual(found.sort(), described.sort());
 });
 
-const page = "src/playground/dist/app.js";
-const pageNeeds = [await probePath(page, join(repositoryRoot, page))];
-optionalTest(
-  { name: "src/playground/dist was built from its sources", needs: pageNeeds },
-  async () => {
-    const { distFolder, playgroundBundle } = await import("@/playground/build.ts");
-    const { staleFiles } = await import("@/web/bundle.ts");
-    const stale = await staleFiles(distFolder, await playgroundBundle());
-    assert.deepEqual(stale, [], "run deno task build:playground");
+const pages = [
+  {
+    name: "playground",
+    bundle: async () => await (await import("@/playground/build.ts")).playgroundBundle(),
   },
-);
+  {
+    name: "dashboard",
+    bundle: async () => await (await import("@/dashboard/build.ts")).dashboardBundle(),
+  },
+];
+for (const { name, bundle } of pages) {
+  const script = `src/${name}/dist/app.js`;
+  const needs = [await probePath(script, join(repositoryRoot, script))];
+  optionalTest({ name: `src/${name}/dist was built from its sources`, needs }, async () => {
+    const { staleFiles } = await import("@/web/bundle.ts");
+    const folder = pathToFileURL(join(repositoryRoot, `src/${name}/dist/`));
+    const stale = await staleFiles(folder, await bundle());
+    assert.deepEqual(stale, [], `run deno task build:${name}`);
+  });
+}

@@ -14,7 +14,7 @@ const rows: readonly (readonly string[])[] = [
   ["chat"],
   ["api", "evaluation"],
   ["curation", "training", "web"],
-  ["playground", "bench"],
+  ["playground", "dashboard", "bench"],
   ["cli"],
 ];
 

@@ -1,0 +1,20 @@
+/**
+ * Builds `dist/` from the page's sources. `--check` compares instead of writing and fails when the
+ * committed files are stale. Run as `deno task build:dashboard`.
+ */
+import { readFile } from "node:fs/promises";
+import { buildOrCheck, type Bundle, bundle } from "@/web/bundle.ts";
+
+export const distFolder = new URL("./dist/", import.meta.url);
+
+/** The files of `dist/` by name, as the present sources give them. */
+export async function dashboardBundle(): Promise<Bundle> {
+  const source = (path: string) => new URL(path, import.meta.url);
+  const files = await bundle({ app: source("./app.tsx"), style: source("./style.css") });
+  const html = new Uint8Array(await readFile(source("./index.html")));
+  return new Map([["index.html", html], ...files]);
+}
+
+if (import.meta.main) {
+  await buildOrCheck(distFolder, await dashboardBundle(), "deno task build:dashboard");
+}
