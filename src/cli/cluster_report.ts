@@ -22,8 +22,10 @@ export function statusLines(status: ClusterStatusBody): string[] {
     `${plans.given_up} given up)`,
     `${status.experts} experts: ${status.uncovered} without owner, ${status.single} with one, ` +
     `${status.under_replicated} with fewer than ${status.replicas} asked for`,
-    `balance ${status.balance.toFixed(3)} (largest over mean), activation entropy ` +
-    `${status.entropy.toFixed(3)} of 1`,
+    prefill + decode + vision === 0
+      ? "balance and activation entropy show once tokens flow"
+      : `balance ${status.balance.toFixed(3)} (largest over mean), activation entropy ` +
+        `${status.entropy.toFixed(3)} of 1`,
     `expert rows per second: ${shortNumber(prefill)} prompt, ${shortNumber(decode)} decode, ` +
     `${shortNumber(vision)} vision`,
     `${calls.layers} layer calls, ${calls.calls} frames, ${calls.retries} retries, ` +

@@ -12,8 +12,14 @@ Deno.test("statusLines() shows nodes with their state, problems and layers", () 
   assert.match(text, /carl .* draining /);
   assert.match(text, /carl: Cannot load expert 3 of layer 1: bad sector\nno shard at dora/);
   assert.match(text, /0: 0\.950 1\.02 +1: 0\.930 1\.04/);
-  cluster.change = { problem: "No live node owns expert 0 of layer 0", nodes: [] };
+  const still = { prefill: 0, decode: 0, vision: 0 };
+  cluster.change = {
+    problem: "No live node owns expert 0 of layer 0",
+    nodes: [],
+    tokensPerSecond: still,
+  };
   const broken = statusLines(snakeCase(cluster.status())).join("\n");
   assert.match(broken, /^NOT SERVING: No live node owns expert 0/);
   assert.match(broken, /no shard is connected/);
+  assert.match(broken, /entropy show once tokens flow/);
 });

@@ -130,6 +130,8 @@ interface Figure {
 
 function keyFigures(status: ClusterStatusBody): Figure[] {
   const { calls, plans, tokens_per_second: rows } = status;
+  const hasLoad = rows.prefill + rows.decode + rows.vision > 0;
+  const measured = (value: number, digits: number) => hasLoad ? value.toFixed(digits) : "–";
   const covered = status.experts - status.uncovered;
   return [
     {
@@ -145,8 +147,8 @@ function keyFigures(status: ClusterStatusBody): Figure[] {
         : `${status.single} with one owner`,
       isBad: status.uncovered > 0,
     },
-    { name: "Balance", value: status.balance.toFixed(2), note: "largest over mean" },
-    { name: "Entropy", value: status.entropy.toFixed(3), note: "of activation, 1 is even" },
+    { name: "Balance", value: measured(status.balance, 2), note: "largest over mean" },
+    { name: "Entropy", value: measured(status.entropy, 3), note: "of activation, 1 is even" },
     {
       name: "Expert rows/s",
       value: shown(rows.prefill + rows.decode + rows.vision),
