@@ -2,7 +2,7 @@
  * What a conformance case is, and the bench it runs on: inputs and outputs lie between guard
  * elements, so reading or writing outside a tensor shows, and unwritten elements stay poisoned.
  */
-import assert from "node:assert/strict";
+import { assert } from "@/assert.ts";
 import type { Backend, KvCache, Matrix, MatrixFormat } from "@/kernels/backend.ts";
 import type { Ops } from "@/kernels/ops.ts";
 import { type DType, dtypeBytes, elementCount } from "@/tensor/dtype.ts";
@@ -71,7 +71,7 @@ export class Bench {
 
   #place(dtype: DType, shape: readonly number[], values: Values | undefined): Tensor {
     const count = elementCount(shape);
-    assert.ok(!values || values.length === count, `${values?.length} values for [${shape}]`);
+    assert(!values || values.length === count, `${values?.length} values for [${shape}]`);
     const whole = this.backend.allocate(dtype, [count + 2 * GUARD]);
     this.#owned.push(whole);
     this.#guarded.push(whole);
@@ -125,7 +125,7 @@ export class Bench {
       for (const [i, values] of (await Promise.all(read)).entries()) {
         const whole = this.#guarded[i]!;
         const guards = [...values.subarray(0, GUARD), ...values.subarray(-GUARD)];
-        assert.ok(
+        assert(
           guards.every((value) => Object.is(value, poison[whole.dtype])),
           `an op wrote outside its ${whole.dtype} tensor: guards are ${guards}`,
         );

