@@ -34,6 +34,8 @@ export interface WebGpuBackendOptions {
   readonly gpu?: GPU;
   /** Bytes that storages may take on the device; WebGPU itself does not tell how many fit. */
   readonly memoryBytes?: number;
+  /** Bytes of one binding, if fewer than the adapter takes: weights are split accordingly. */
+  readonly bindingBytesMax?: number;
   /**
    * Converts file values into packed weights, as the device has no exact kernels for that. The
    * backend closes it. Default: the reference, which is slow.
@@ -48,7 +50,8 @@ const ARITHMETIC_VERSION = 1;
 export async function openWebGpuBackend(options: WebGpuBackendOptions = {}): Promise<Backend> {
   const device = await openDevice(options.gpu ?? navigator.gpu);
   const machine = new Machine(device, {
-    ...(options.memoryBytes !== undefined && { budgetBytes: options.memoryBytes }),
+    budgetBytes: options.memoryBytes ?? Infinity,
+    bindingBytesMax: options.bindingBytesMax ?? Infinity,
   });
   return new WebGpuBackend(machine, options.packer ?? openReferenceBackend());
 }

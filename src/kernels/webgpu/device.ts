@@ -1,7 +1,7 @@
 /** Getting a WebGPU device: adapter, features, limits, and how it is told that it was lost. */
 import { OperatingError } from "@/errors.ts";
-import { probeExactness } from "./exactness.ts";
-import type { Exactness } from "./kernel.ts";
+import { dividesExactly } from "./exactness.ts";
+import type { Dialect } from "./kernel.ts";
 
 /** What of WebGPU is used; `navigator.gpu` in a page and in Deno. */
 export interface Device {
@@ -11,7 +11,7 @@ export interface Device {
   /** A processor that plays a GPU. */
   readonly isSoftware: boolean;
   readonly features: ReadonlySet<string>;
-  readonly exact: Exactness;
+  readonly dialect: Dialect;
 }
 
 /** Used when the adapter has them. */
@@ -57,7 +57,10 @@ export async function openDevice(gpu: GPU | undefined): Promise<Device> {
       adapterName: adapterName || "unnamed adapter",
       isSoftware: /llvmpipe|swiftshader|software/i.test(`${adapterName} ${architecture}`),
       features: new Set(features),
-      exact: await probeExactness(device),
+      dialect: {
+        exactDivision: await dividesExactly(device),
+        packedDot: gpu!.wgslLanguageFeatures.has("packed_4x8_integer_dot_product"),
+      },
     };
   } catch (cause) {
     const message = "Cannot open the webgpu backend: the adapter refuses a device";

@@ -2,8 +2,6 @@
  * Finds out by trial whether an adapter divides and takes roots correctly rounded, which WGSL does
  * not promise. Kernels correct the result where it does not.
  */
-import type { Exactness } from "./kernel.ts";
-
 /** Random pairs compared; an inexact division differs in one of a few. */
 const TRIALS = 1024;
 const SIZE = 64;
@@ -25,14 +23,13 @@ function trialPairs(): Float32Array<ArrayBuffer> {
   });
 }
 
-export async function probeExactness(gpu: GPUDevice): Promise<Exactness> {
+export async function dividesExactly(gpu: GPUDevice): Promise<boolean> {
   const pairs = trialPairs();
   const results = await compute(gpu, pairs);
-  const division = results.every((value, i) => {
+  return results.every((value, i) => {
     const [x, y] = [pairs[i - i % 2]!, pairs[i - i % 2 + 1]!];
     return value === Math.fround(i % 2 === 0 ? x / y : Math.sqrt(x));
   });
-  return { division };
 }
 
 async function compute(gpu: GPUDevice, pairs: Float32Array<ArrayBuffer>): Promise<Float32Array> {

@@ -33,18 +33,23 @@ export interface BindingPlan {
   readonly written: readonly boolean[];
 }
 
-/** The same buffer gets the same binding. */
-export function planBindings(kernel: Kernel, places: readonly unknown[]): BindingPlan {
-  const distinct: unknown[] = [];
-  const written: boolean[] = [];
+/**
+ * The same place gets the same binding. A buffer that is written in one place counts as written in
+ * all of them, as WebGPU forbids two kinds of use in one dispatch.
+ */
+export function planBindings(
+  kernel: Kernel,
+  places: readonly { readonly block: unknown }[],
+): BindingPlan {
+  const distinct: { readonly block: unknown }[] = [];
+  const writtenBlocks = new Set<unknown>();
   const uses = Object.values(kernel.tensors);
   const binding = places.map((place, i) => {
-    let index = distinct.indexOf(place);
-    if (index < 0) index = distinct.push(place) - 1;
-    written[index] = (written[index] ?? false) || (uses[i]!.written ?? false);
-    return index;
+    if (uses[i]!.written) writtenBlocks.add(place.block);
+    const index = distinct.indexOf(place);
+    return index < 0 ? distinct.push(place) - 1 : index;
   });
-  return { binding, written };
+  return { binding, written: distinct.map(({ block }) => writtenBlocks.has(block)) };
 }
 
 /** Bytes of one element of each type. */
@@ -68,14 +73,26 @@ const arrayType: Readonly<Record<ElementType, string>> = {
 const valueType: Readonly<Record<ElementType, string>> = { ...arrayType, u8: "u32" };
 const isVector = (type: ElementType) => type.startsWith("vec4");
 
-/** What the adapter does exactly although WGSL does not promise it. */
-export interface Exactness {
-  /** Division and square root are correctly rounded. */
-  readonly division: boolean;
+/** What kernels may rely on beyond the WGSL that every adapter has. */
+export interface Dialect {
+  /** Division and square root are correctly rounded, which WGSL does not promise. */
+  readonly exactDivision: boolean;
+  /** `dot4I8Packed` is known. */
+  readonly packedDot: boolean;
+}
+
+function prelude({ exactDivision, packedDot }: Dialect): string {
+  const dot = packedDot
+    ? "return dot4I8Packed(a, b);"
+    : "let x = bitcast<vec2<i32>>(vec2<u32>(a, b));\n  var sum = 0;\n" +
+      "  for (var i = 0u; i < 32u; i += 8u) {\n" +
+      "    sum += extractBits(x.x, i, 8u) * extractBits(x.y, i, 8u);\n  }\n  return sum;";
+  return `const exact_division = ${exactDivision};\n` +
+    `fn packed_dot(a: u32, b: u32) -> i32 { ${dot} }`;
 }
 
 /** The whole module: bindings, parameters, accessors, body. */
-export function moduleSource(kernel: Kernel, plan: BindingPlan, exact: Exactness): string {
+export function moduleSource(kernel: Kernel, plan: BindingPlan, dialect: Dialect): string {
   const entries = Object.entries(kernel.tensors);
   const typeOf = plan.written.map((_, index) => entries[plan.binding.indexOf(index)]![1].type);
   const bindings = plan.written.map((written, index) => {
@@ -94,7 +111,7 @@ export function moduleSource(kernel: Kernel, plan: BindingPlan, exact: Exactness
     return accessorsOf(name, use, { buffer: `b${index}`, type: typeOf[index]! });
   });
   return [
-    `const exact_division = ${exact.division};`,
+    prelude(dialect),
     ...bindings,
     `struct Numbers { ${fields.join(" ")} }`,
     "@group(1) @binding(0) var<uniform> p: Numbers;",

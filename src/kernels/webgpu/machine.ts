@@ -66,7 +66,7 @@ export class Machine {
   #recorded: Dispatch[] = [];
   /** Scratch blocks that were outgrown while recorded dispatches still name them. */
   #retired: Block[] = [];
-  #scratch: Block | undefined;
+  readonly #scratch = new Map<string, Block>();
   #nextId = 0;
   #liveBytes = 0;
   /** Checks that the device answers later; an error among them ends the backend. */
@@ -75,11 +75,12 @@ export class Machine {
   #closing = false;
   readonly #lost: Promise<never>;
 
-  constructor(device: Device, options: { budgetBytes?: number } = {}) {
+  constructor(device: Device, options: { budgetBytes: number; bindingBytesMax: number }) {
     this.device = device;
     this.#gpu = device.gpu;
-    this.#budgetBytes = options.budgetBytes ?? Infinity;
+    this.#budgetBytes = options.budgetBytes;
     this.bindingBytesMax = Math.min(
+      options.bindingBytesMax,
       device.gpu.limits.maxStorageBufferBindingSize,
       device.gpu.limits.maxBufferSize,
     );
@@ -148,16 +149,18 @@ export class Machine {
   }
 
   /**
-   * Memory for the ops recorded next, of no defined content. Every call may give the same bytes:
-   * one op's dispatches are its only users.
+   * Memory for the op recorded next, of no defined content. Every call with one purpose may give
+   * the same bytes: one op's dispatches are its only users.
    */
-  scratch(sizeBytes: number): Range {
+  scratch(purpose: string, sizeBytes: number): Range {
     const size = Math.ceil(sizeBytes / 16) * 16;
-    if (this.#scratch === undefined || this.#scratch.sizeBytes < size) {
-      if (this.#scratch) this.#retired.push(this.#scratch);
-      this.#scratch = this.#createBlock(Math.max(1 << 16, size));
+    let block = this.#scratch.get(purpose);
+    if (block === undefined || block.sizeBytes < size) {
+      if (block) this.#retired.push(block);
+      block = this.#createBlock(Math.max(1 << 12, size));
+      this.#scratch.set(purpose, block);
     }
-    return { block: this.#scratch, byteOffset: 0, sizeBytes: size };
+    return { block, byteOffset: 0, sizeBytes };
   }
 
   /** Appends one dispatch; nothing happens when it has no workgroups. */
@@ -359,11 +362,11 @@ export class Machine {
   }
 
   #compile(kernel: Kernel, plan: BindingPlan): Compiled {
-    const key = `${kernel.name}/${plan.binding}`;
+    const key = `${kernel.name}/${plan.binding}/${plan.written}`;
     const known = this.#compiled.get(key);
     if (known) return known;
     const layout = this.#layoutOf(plan.written);
-    const code = moduleSource(kernel, plan, this.device.exact);
+    const code = moduleSource(kernel, plan, this.device.dialect);
     this.#gpu.pushErrorScope("validation");
     const module = this.#gpu.createShaderModule({ label: key, code });
     const pipeline = this.#gpu.createComputePipeline({

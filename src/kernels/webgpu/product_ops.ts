@@ -1,4 +1,4 @@
-/** Products with packed weights. */
+/** Products with packed weights: which kernel computes how many rows, and where its numbers lie. */
 import { assert } from "@/assert.ts";
 import { rowsOf, type Tensor } from "@/tensor/tensor.ts";
 import type { Matrix } from "../backend.ts";
@@ -6,21 +6,35 @@ import { isQuantised } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
 import { expectShape, expectSize, sizeOf } from "../shape.ts";
 import type { Machine } from "./machine.ts";
+import { groupsOf, rangeOf, weightNumbers, wholeBlock } from "./ranges.ts";
+import { CODE_WORDS, QUANTIZE_GROUP, quantizeRows, type Routing } from "./shaders/products.ts";
 import {
-  columnsOf,
-  groupsOf,
-  panelsPerExpert,
-  rangeOf,
-  weightNumbers,
-  wholeBlock,
-} from "./ranges.ts";
-import * as shaders from "./shaders/products.ts";
-import { matrixStorage, type Range } from "./storage.ts";
+  expertTiles,
+  type RowsPerThread,
+  TILE_COLUMNS,
+  tileProduct,
+  tileRows,
+} from "./shaders/tiles.ts";
+import { vectorProduct } from "./shaders/vectors.ts";
+import { matrixStorage, type PanelBlock, type Range } from "./storage.ts";
 
-/** Rows of one dispatch: workgroups along one axis. */
-const ROWS_MAX = 65535;
+/** Rows that share one reading of the weights without workgroup memory for the inputs. */
+const VECTOR_ROWS_MAX = 8;
+/** Places per expert up to which each place reads the weights for itself. */
+const PLACES_PER_EXPERT_MIN = 2;
+/** Workgroups along one axis that every adapter takes. */
+const GROUPS_MAX = 65535;
 
-const perGroup = (count: number) => Math.ceil(count / shaders.PRODUCT_GROUP);
+/** One product: what it reads and writes, whatever kernel computes it. */
+interface Product {
+  readonly weight: Matrix;
+  readonly tensors: Readonly<Record<string, Range>>;
+  /** Rows, or places, of the output. */
+  readonly rows: number;
+  readonly bias: boolean;
+  readonly routing: Routing;
+  readonly choices: number;
+}
 
 export function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul"> {
   return {
@@ -30,28 +44,18 @@ export function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul
       expectShape("input", input, [rows, weight.columns]);
       expectShape("out", out, [rows, weight.rows]);
       if (bias) expectSize("bias", bias, weight.rows);
-      const inputs = inputTensors(machine, { input, weight, rows });
-      const kernel = shaders.matmul({ format: weight.format, bias: bias !== undefined });
-      for (const block of matrixStorage(weight).blocks) {
-        const { first, end } = columnsOf(weight, block);
-        for (let firstRow = 0; firstRow < rows; firstRow += ROWS_MAX) {
-          machine.record(kernel, {
-            tensors: {
-              ...inputs,
-              weight: wholeBlock(block),
-              ...(bias && { bias: rangeOf(bias) }),
-              out: rangeOf(out),
-            },
-            numbers: {
-              ...weightNumbers(weight),
-              firstColumn: first,
-              endColumn: end,
-              firstRow,
-            },
-            workgroups: [perGroup(end - first), Math.min(ROWS_MAX, rows - firstRow)],
-          });
-        }
-      }
+      if (rows === 0) return;
+      const tensors = {
+        ...inputTensors(machine, { input, weight, rows }),
+        ...(bias && { bias: rangeOf(bias) }),
+        out: rangeOf(out),
+      };
+      const product: Product = {
+        ...{ weight, tensors, rows, bias: bias !== undefined },
+        ...{ routing: "none", choices: 1 },
+      };
+      if (rows <= VECTOR_ROWS_MAX) recordVectors(machine, product);
+      else recordTiles(machine, product, perThreadOf(rows));
     },
     expertMatmul({ input, weight, expertStart, groupedPair, choices, out }) {
       const places = sizeOf(groupedPair);
@@ -59,34 +63,88 @@ export function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul
       expectSize("expertStart", expertStart, weight.experts + 1);
       expectShape("input", input, [rows, weight.columns]);
       expectShape("out", out, [places, weight.rows]);
-      const inputs = inputTensors(machine, { input, weight, rows });
-      const byPair = choices !== undefined;
-      const kernel = shaders.expertMatmul({ format: weight.format, byPair });
-      for (const block of matrixStorage(weight).blocks) {
-        for (let firstPlace = 0; firstPlace < places; firstPlace += ROWS_MAX) {
-          machine.record(kernel, {
-            tensors: {
-              ...inputs,
-              weight: wholeBlock(block),
-              start: rangeOf(expertStart, "i32"),
-              ...(byPair && { pair: rangeOf(groupedPair, "i32") }),
-              out: rangeOf(out),
-            },
-            numbers: {
-              ...weightNumbers(weight),
-              experts: weight.experts,
-              expertPanels: panelsPerExpert(weight),
-              firstPanel: block.firstPanel,
-              panels: block.panels,
-              choices: choices ?? 1,
-              firstPlace,
-            },
-            workgroups: [perGroup(weight.rows), Math.min(ROWS_MAX, places - firstPlace)],
-          });
-        }
-      }
+      if (places === 0) return;
+      const tensors = {
+        ...inputTensors(machine, { input, weight, rows }),
+        ...(choices !== undefined && { pair: rangeOf(groupedPair, "i32") }),
+        start: rangeOf(expertStart, "i32"),
+        out: rangeOf(out),
+      };
+      const product: Product = {
+        ...{ weight, tensors, rows: places, bias: false },
+        ...{ routing: choices === undefined ? "place" : "pair", choices: choices ?? 1 },
+      };
+      const perExpert = places / Math.min(weight.experts, places);
+      if (perExpert < PLACES_PER_EXPERT_MIN) recordVectors(machine, product);
+      else recordTiles(machine, product, perThreadOf(perExpert));
     },
   };
+}
+
+/** Rows of a tile that are not much more than there are. */
+function perThreadOf(rows: number): RowsPerThread {
+  if (rows <= 16) return 1;
+  if (rows <= 32) return 2;
+  return rows <= 96 ? 4 : 8;
+}
+
+function numbersOf({ weight, rows, choices }: Product, block: PanelBlock) {
+  const { firstPanel, panels } = block;
+  return { ...weightNumbers(weight), rows, choices, firstPanel, panels };
+}
+
+function recordVectors(machine: Machine, product: Product): void {
+  const { weight, tensors, rows, bias, routing } = product;
+  const isRouted = routing !== "none";
+  const perGroup = isRouted ? 1 : [1, 2, 4, 8].find((count) => count >= rows)!;
+  const kernel = vectorProduct({ format: weight.format, bias, routing, rows: perGroup });
+  for (const block of matrixStorage(weight).blocks) {
+    const numbers = numbersOf(product, block);
+    for (let firstPlace = 0; firstPlace < rows; firstPlace += perGroup * GROUPS_MAX) {
+      const groups = Math.min(GROUPS_MAX, Math.ceil((rows - firstPlace) / perGroup));
+      machine.record(kernel, {
+        tensors: { ...tensors, weight: wholeBlock(block) },
+        numbers: { ...numbers, firstPlace },
+        workgroups: [isRouted ? numbers.expertPanels : block.panels, groups],
+      });
+    }
+  }
+}
+
+function recordTiles(machine: Machine, product: Product, perThread: RowsPerThread): void {
+  const { weight, tensors, rows, bias, routing } = product;
+  const isRouted = routing !== "none";
+  const kernel = tileProduct({ format: weight.format, bias, routing, perThread });
+  const height = tileRows(perThread);
+  // Each expert may leave a tile unfilled.
+  const tiles = Math.ceil(rows / height) + (isRouted ? Math.min(weight.experts, rows) : 0);
+  const { start, ...rest } = tensors;
+  const list = isRouted
+    ? { tile: tileList(machine, { weight, start: start!, tiles, height }) }
+    : {};
+  for (const block of matrixStorage(weight).blocks) {
+    const numbers = numbersOf(product, block);
+    const panels = isRouted ? numbers.expertPanels : block.panels;
+    machine.record(kernel, {
+      tensors: { ...list, ...rest, weight: wholeBlock(block) },
+      numbers,
+      workgroups: [Math.ceil(8 * panels / TILE_COLUMNS), tiles],
+    });
+  }
+}
+
+function tileList(
+  machine: Machine,
+  args: { weight: Matrix; start: Range; tiles: number; height: number },
+): Range {
+  const { weight, start, tiles, height } = args;
+  const tile = machine.scratch("tiles", 12 * tiles);
+  machine.record(expertTiles, {
+    tensors: { start, tile },
+    numbers: { experts: weight.experts, tiles, tileRows: height },
+    workgroups: [1, 1],
+  });
+  return tile;
 }
 
 /** The input as the format's kernels take it; quantised formats round it first. */
@@ -97,17 +155,17 @@ function inputTensors(
   if (!isQuantised(weight.format)) return { input: rangeOf(input) };
   const groups = groupsOf(weight.columns);
   const count = rows * groups;
-  const codeBytes = 4 * shaders.CODE_WORDS * count;
-  const { block } = machine.scratch(codeBytes + 8 * count);
+  const codeBytes = 4 * CODE_WORDS * count;
+  const { block } = machine.scratch("codes", codeBytes + 8 * count);
   const integers = {
     codes: { block, byteOffset: 0, sizeBytes: codeBytes },
     scale: { block, byteOffset: codeBytes, sizeBytes: 4 * count },
     sum: { block, byteOffset: codeBytes + 4 * count, sizeBytes: 4 * count },
   };
-  machine.record(shaders.quantizeRows, {
+  machine.record(quantizeRows, {
     tensors: { input: rangeOf(input), ...integers },
     numbers: { count, columns: weight.columns, groups },
-    workgroups: { groups: perGroup(count) },
+    workgroups: { groups: Math.ceil(count / QUANTIZE_GROUP) },
   });
   return integers;
 }

@@ -24,24 +24,16 @@ export function groupsOf(columns: number): number {
   return Math.ceil(columns / GROUP_COLUMNS);
 }
 
-/** Numbers of a weight that all products share. */
+/** Numbers of a weight that all products share, but for the rows and the block. */
 export function weightNumbers(matrix: Matrix) {
   return {
     columns: matrix.columns,
     groups: groupsOf(matrix.columns),
-    panelWords: panelBytes(matrix) / 4,
+    panelVectors: panelBytes(matrix) / 16,
     width: matrix.rows,
+    experts: matrix.experts,
+    expertPanels: panelCount(matrix),
   };
-}
-
-/** Columns [first, end) of a matrix that a block holds, if it has one expert. */
-export function columnsOf(matrix: Matrix, block: PanelBlock): { first: number; end: number } {
-  const first = 8 * block.firstPanel;
-  return { first, end: Math.min(matrix.rows, first + 8 * block.panels) };
-}
-
-export function panelsPerExpert(matrix: Matrix): number {
-  return panelCount(matrix);
 }
 
 /** One layer of a cache, and its numbers. */

@@ -24,7 +24,7 @@ function tableOps(machine: Machine): Pick<Ops, "gatherRows" | "rope"> {
       expectShape("out", out, [sizeOf(rowIndex), table.columns]);
       const count = sizeOf(out);
       const kernel = shaders.gatherRows(table.format);
-      const { panelWords } = weightNumbers(table);
+      const panelWords = 4 * weightNumbers(table).panelVectors;
       for (const block of matrixStorage(table).blocks) {
         const { firstPanel, panels } = block;
         machine.record(kernel, {

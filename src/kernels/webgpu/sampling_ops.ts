@@ -18,7 +18,7 @@ export function samplingOps(machine: Machine): Pick<Ops, "sample"> {
       const candidates = widthOf(args.candidateId);
       checkShapes(args, { rows, candidates });
       const keyBytes = 4 * rows * vocabulary;
-      const { block } = machine.scratch(keyBytes + 4 * rows);
+      const { block } = machine.scratch("sample", keyBytes + 4 * rows);
       const keys = { block, byteOffset: 0, sizeBytes: keyBytes };
       const logTotal = { block, byteOffset: keyBytes, sizeBytes: 4 * rows };
       const logits = rangeOf(args.logits);

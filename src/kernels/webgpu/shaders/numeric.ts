@@ -114,3 +114,7 @@ export const toCode = /* wgsl */ `
 fn to_code(value: f32, inverse: f32) -> i32 {
   return i32(round(clamp(value * inverse, -127.0, 127.0)));
 }`;
+
+/** Sum of the products of four signed bytes each. The machine declares has_packed_dot. */
+export const packedDot = /* wgsl */ `
+fn dot4(a: u32, b: u32) -> i32 { return packed_dot(a, b); }`;

@@ -1,21 +1,21 @@
 /**
- * Products with packed weights. The order of every sum is the same in all kernels here, so that a
- * row gives the same bits alone and in a batch: columns come in groups of 32; lane l of 32 adds the
- * groups l, l + 32, … in ascending order and columns in ascending order inside a group; the lanes
- * are added in ascending order. In quantised formats a group is one term.
+ * Products with packed weights. The order of every sum is the same in all kernels, so that a row
+ * gives the same bits alone and in a batch, in `vectors.ts` (few rows) and `tiles.ts` (many):
+ * columns come in groups of 32; lane l of 32 adds the groups l, l + 32, … in ascending order and
+ * columns in ascending order inside a group; the lanes are added in ascending order. In quantised
+ * formats a group is one term. This file has what both share, and the rounding of activations.
  */
 import type { MatrixFormat } from "../../backend.ts";
-import type { QuantisedFormat } from "../../matrix_layout.ts";
-import type { Kernel } from "../kernel.ts";
+import { isQuantised } from "../../matrix_layout.ts";
+import type { Kernel, TensorUse } from "../kernel.ts";
 import { divide, linear, toCode } from "./numeric.ts";
-import { groupWords, weightValue } from "./weights.ts";
 
 const SIZE = 64;
-export const PRODUCT_GROUP = SIZE;
+export const QUANTIZE_GROUP = SIZE;
 /** Lanes of every sum; part of the numeric class. */
-const LANES = 32;
+export const LANES = 32;
 
-/** Words of a row's quantised group: eight of codes. Scale and sum of codes lie elsewhere. */
+/** 32-bit words of a row's quantised group; scale and sum of codes lie elsewhere. */
 export const CODE_WORDS = 8;
 
 /** Activations to int8 codes with a float32 scale and the sum of the codes, per group of 32. */
@@ -60,124 +60,51 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 }`,
 };
 
-/** Inputs of a product: plain values, or what \`quantizeRows\` made of them. */
-const floatInput = { input: { type: "f32" } } as const;
-const integerInput = {
-  codes: { type: "u32" },
-  scale: { type: "f32" },
-  sum: { type: "i32" },
-} as const;
+/** Whether places of a product are sorted by expert, and where their input rows are. */
+export type Routing = "none" | "place" | "pair";
 
-/** \`term(base, lane, row, group, acc)\`: acc with one group of 32 columns added. */
-function groupTerm(format: MatrixFormat): string {
-  if (format !== "q8" && format !== "q4") {
-    return `${weightValue(format, "weight")}
-fn term(base: u32, lane: u32, row: u32, group: u32, acc: f32) -> f32 {
-  var sum = acc;
-  let end = min(p.columns, 32u * group + 32u);
-  for (var k = 32u * group; k < end; k++) {
-    sum = fma(input_at(row * p.columns + k), weight_value(base, lane, k), sum);
-  }
-  return sum;
-}`;
-  }
-  return integerTerm(format);
-}
-
-function integerTerm(format: QuantisedFormat): string {
-  const words = groupWords[format];
-  const dot = format === "q8"
-    ? `for (var i = 0u; i < 8u; i++) {
-    dot += dot4I8Packed(weight_at(at + 8u * i), codes_at(8u * place + i));
-  }`
-    : `for (var i = 0u; i < 4u; i++) {
-    let both = weight_at(at + 8u * i);
-    dot += dot4I8Packed(both & 0x0f0f0f0fu, codes_at(8u * place + i));
-    dot += dot4I8Packed((both >> 4u) & 0x0f0f0f0fu, codes_at(8u * place + 4u + i));
-  }`;
-  return `
-fn term(base: u32, lane: u32, row: u32, group: u32, acc: f32) -> f32 {
-  let start = base + ${words}u * group;
-  let bits = (weight_at(start + lane / 2u) >> (16u * (lane % 2u))) << 16u;
-  let at = start + 4u + lane;
-  let place = row * p.groups + group;
-  var dot = 0;
-  ${dot}
-  dot -= ${format === "q8" ? 64 : 8} * sum_at(place);
-  // Not the product of the scales, which may be too small for a normal number.
-  return fma(f32(dot) * bitcast<f32>(bits), scale_at(place), acc);
-}`;
-}
-
-/** Sum over all groups in the order that the header tells. */
-const lanesSum = /* wgsl */ `
-fn product(base: u32, lane: u32, row: u32) -> f32 {
-  var total = 0.0;
-  for (var first = 0u; first < min(p.groups, ${LANES}u); first++) {
-    var acc = 0.0;
-    for (var group = first; group < p.groups; group += ${LANES}u) {
-      acc = term(base, lane, row, group, acc);
-    }
-    total += acc;
-  }
-  return total;
-}`;
-
-function inputOf(format: MatrixFormat) {
-  return format === "q8" || format === "q4" ? integerInput : floatInput;
-}
-
-const numbers = { columns: "u32", groups: "u32", panelWords: "u32", width: "u32" } as const;
-
-/** One output value per invocation: columns of the block along x, rows along y. */
-export function matmul(options: { format: MatrixFormat; bias: boolean }): Kernel {
-  const { format, bias } = options;
+/** Tensors of every product: inputs as the format wants them, weight, routing, bias, output. */
+export function productTensors(
+  options: { format: MatrixFormat; bias?: boolean; routing: Routing },
+): Readonly<Record<string, TensorUse>> {
+  const { format, bias, routing } = options;
   return {
-    name: `matmul-${format}${bias ? "-bias" : ""}`,
-    tensors: {
-      ...inputOf(format),
-      weight: { type: "u32" },
-      ...(bias && { bias: { type: "f32" } as const }),
-      out: { type: "f32", written: true },
-    },
-    numbers: { ...numbers, firstColumn: "u32", endColumn: "u32", firstRow: "u32" },
-    body: `${groupTerm(format)}${lanesSum}
-@compute @workgroup_size(${SIZE})
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let column = p.firstColumn + id.x;
-  if (column >= p.endColumn) { return; }
-  let row = p.firstRow + id.y;
-  let value = product(id.x / 8u * p.panelWords, id.x % 8u, row);
-  out_set(row * p.width + column, value${bias ? " + bias_at(column)" : ""});
-}`,
+    ...(isQuantised(format)
+      ? { codes: { type: "u32" }, scale: { type: "f32" }, sum: { type: "i32" } } as const
+      : { input: { type: "f32" } } as const),
+    weight: { type: "vec4u" },
+    ...(routing !== "none" && { start: { type: "i32" } as const }),
+    ...(routing === "pair" && { pair: { type: "i32" } as const }),
+    ...(bias && { bias: { type: "f32" } as const }),
+    out: { type: "f32", written: true },
   };
 }
 
 /**
- * One output value per invocation: columns of all experts of the block along x, places along y. A
- * place finds its expert in the starts.
+ * Numbers of every product. A block holds panels [firstPanel, firstPanel + panels) of all experts'
+ * panels; `width` columns of output, `rows` rows (or places).
  */
-export function expertMatmul(options: { format: MatrixFormat; byPair: boolean }): Kernel {
-  const { format, byPair } = options;
-  return {
-    name: `expertMatmul-${format}${byPair ? "-pair" : ""}`,
-    tensors: {
-      ...inputOf(format),
-      weight: { type: "u32" },
-      start: { type: "i32" },
-      ...(byPair && { pair: { type: "i32" } as const }),
-      out: { type: "f32", written: true },
-    },
-    numbers: {
-      ...numbers,
-      experts: "u32",
-      expertPanels: "u32",
-      firstPanel: "u32",
-      panels: "u32",
-      choices: "u32",
-      firstPlace: "u32",
-    },
-    body: `${groupTerm(format)}${lanesSum}
+export const productNumbers = {
+  rows: "u32",
+  columns: "u32",
+  groups: "u32",
+  panelVectors: "u32",
+  width: "u32",
+  experts: "u32",
+  expertPanels: "u32",
+  firstPanel: "u32",
+  panels: "u32",
+  choices: "u32",
+} as const;
+
+/** \`input_row(place)\`. */
+export function inputRow(routing: Routing): string {
+  const row = routing === "pair" ? "u32(pair_at(place)) / p.choices" : "place";
+  return `fn input_row(place: u32) -> u32 { return ${row}; }\n`;
+}
+
+/** \`expert_of(place)\`: the last expert that starts at or before the place. */
+export const expertOf = /* wgsl */ `
 fn expert_of(place: u32) -> u32 {
   var low = 0u;
   var high = p.experts;
@@ -186,17 +113,39 @@ fn expert_of(place: u32) -> u32 {
     if (u32(start_at(middle)) <= place) { low = middle; } else { high = middle; }
   }
   return low;
+}`;
+
+/** Vectors of 16 bytes in a panel's group of 32 columns: scales first in quantised formats. */
+export const groupVectors: Readonly<Record<MatrixFormat, number>> = {
+  f32: 64,
+  bf16: 32,
+  f16: 32,
+  q8: 17,
+  q4: 9,
+};
+
+/** \`weights_of(base, k, side)\`: four rows (0-3 or 4-7) of column k of the panel at \`base\`. */
+export function floatWeights(format: "f32" | "bf16" | "f16"): string {
+  const open = "fn weights_of(base: u32, k: u32, side: u32) -> vec4<f32> {";
+  if (format === "f32") {
+    return `${open} return bitcast<vec4<f32>>(weight_at(base + 2u * k + side)); }`;
+  }
+  const decode = format === "f16"
+    ? "vec4<f32>(unpack2x16float(pair.x), unpack2x16float(pair.y))"
+    : "vec4<f32>(bitcast<f32>(pair.x << 16u), bitcast<f32>(pair.x & 0xffff0000u), " +
+      "bitcast<f32>(pair.y << 16u), bitcast<f32>(pair.y & 0xffff0000u))";
+  return `${open}
+  let all = weight_at(base + k);
+  let pair = select(all.xy, all.zw, side == 1u);
+  return ${decode};
+}`;
 }
-@compute @workgroup_size(${SIZE})
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let column = id.x;
-  if (column >= p.width) { return; }
-  let place = p.firstPlace + id.y;
-  let panel = expert_of(place) * p.expertPanels + column / 8u;
-  if (panel < p.firstPanel || panel >= p.firstPanel + p.panels) { return; }
-  let row = ${byPair ? "u32(pair_at(place)) / p.choices" : "place"};
-  let value = product((panel - p.firstPanel) * p.panelWords, column % 8u, row);
-  out_set(place * p.width + column, value);
-}`,
-  };
-}
+
+/** \`scales_of(base, side)\` of the group that begins at vector \`base\`. */
+export const weightScales = /* wgsl */ `
+fn scales_of(base: u32, side: u32) -> vec4<f32> {
+  let all = weight_at(base);
+  let pair = select(all.xy, all.zw, side == 1u);
+  return vec4<f32>(bitcast<f32>(pair.x << 16u), bitcast<f32>(pair.x & 0xffff0000u),
+    bitcast<f32>(pair.y << 16u), bitcast<f32>(pair.y & 0xffff0000u));
+}`;
