@@ -2,6 +2,7 @@
  * `cluster`: what fits where before anything is bought (`plan`), and how a running cluster is and what
  * it shall do (`status`, `drain`, `rebalance`), asked of its front over HTTP.
  */
+import type { ClusterStatusBody } from "@/api/cluster.ts";
 import { snakeCase } from "@/api/snake_case.ts";
 import { ClusterClient } from "./cluster_client.ts";
 import { planCluster } from "./cluster_plan.ts";
@@ -73,20 +74,47 @@ async function rebalance(flags: Flags, args: readonly string[]): Promise<number>
   const client = await ClusterClient.open(flags);
   const before = await client.status();
   await client.rebalance();
+  const rest = new Rest(before.epoch);
   let now = before;
   for await (const status of client.watch(flags)) {
     now = status;
-    if (status.phase === "idle" && !status.rebalancing) break;
+    if (rest.reached(status)) break;
   }
+  const epochs = `epoch ${before.epoch} → ${now.epoch}`;
+  const balance = `balance ${before.balance.toFixed(3)} → ${now.balance.toFixed(3)}`;
   const copies = now.plans.copies - before.plans.copies;
   const drops = now.plans.drops - before.plans.drops;
-  const isDone = now.phase === "idle" && !now.rebalancing;
   printLine(
     now.epoch === before.epoch
-      ? `Nothing to move: epoch ${now.epoch}, balance ${now.balance.toFixed(3)}`
-      : `Epoch ${before.epoch} → ${now.epoch}: ${copies} experts copied, ${drops} dropped, ` +
-        `balance ${before.balance.toFixed(3)} → ${now.balance.toFixed(3)}`,
+      ? `Nothing moved: epoch ${now.epoch}, balance ${now.balance.toFixed(3)}`
+      : now.phase === "following"
+      ? `${now.planner} planned anew: ${epochs}, ${balance}`
+      : `${copies} experts copied, ${drops} dropped: ${epochs}, ${balance}`,
   );
-  if (!isDone) printLine(`The planner is still ${now.phase}: see cluster status`);
-  return isDone ? 0 : 1;
+  if (!rest.isReached) printLine(`The planner is still ${now.phase}: see cluster status`);
+  return rest.isReached ? 0 : 1;
+}
+
+/** Status answers without a new epoch after which another front's planner counts as at rest. */
+const QUIET_ANSWERS = 20;
+
+/** When a planner that was asked for a new plan has nothing more to do. */
+class Rest {
+  #epoch: number;
+  #quiet = 0;
+  isReached = false;
+
+  constructor(epoch: number) {
+    this.#epoch = epoch;
+  }
+
+  /** The front that plans says so itself; of another one only its plans are seen. */
+  reached({ phase, rebalancing, epoch }: ClusterStatusBody): boolean {
+    this.#quiet = epoch === this.#epoch ? this.#quiet + 1 : 0;
+    this.#epoch = epoch;
+    this.isReached = phase === "following"
+      ? this.#quiet >= QUIET_ANSWERS
+      : phase === "idle" && !rebalancing;
+    return this.isReached;
+  }
 }

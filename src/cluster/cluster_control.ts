@@ -12,6 +12,9 @@ export interface ClusterControl {
    * others have them. Throws OperatingError("not_found") when it is not connected.
    */
   drain(node: NodeId, draining: boolean): void;
-  /** Plans anew, also when the gain does not pay. Throws OperatingError("conflict") if another front plans. */
+  /**
+   * Plans anew, also when the gain does not pay; the planner may be another front. Throws
+   * OperatingError("conflict") when none would hear of it.
+   */
   rebalance(): void;
 }

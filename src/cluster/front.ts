@@ -22,7 +22,7 @@ import type { FallbackExperts } from "./fallback_experts.ts";
 import { HedgeBudget } from "./hedge_budget.ts";
 import type { HeldReport } from "./holdings.ts";
 import { ExpertLoad } from "./load.ts";
-import { type Member, type Membership, plannerOf } from "./membership.ts";
+import type { Member, Membership } from "./membership.ts";
 import { NodeHealth } from "./node_health.ts";
 import type { NodeId } from "./placement.ts";
 import type { PlanPolicy } from "./planner.ts";
@@ -70,6 +70,8 @@ export class ClusterFront implements CallSite, ClusterControl {
   /** What this process's own node holds. */
   #localHeld: ReadonlySet<number> = new Set();
   #attempts = 0;
+  /** Rebalances asked of each front's lease. */
+  #wishes: ReadonlyMap<string, number> = new Map();
 
   constructor(options: ClusterFrontOptions) {
     const { id, grid, clock, policy, fallback, bounds = defaultClusterBounds } = options;
@@ -156,12 +158,13 @@ export class ClusterFront implements CallSite, ClusterControl {
   }
 
   rebalance(): void {
-    if (!this.#coordinator.isPlanning) {
-      const planner = plannerOf(this.#membership.view)?.member.id;
-      const message = planner ? `${planner} plans for this cluster, ask it` : "Nobody plans yet";
-      throw new OperatingError("conflict", message);
+    if (this.#coordinator.isPlanning) return this.#coordinator.rebalance();
+    const { view, lease } = this.#membership;
+    const front = view.members.get(this.#options.id)?.member;
+    if (!front || !lease.isHeld) {
+      throw new OperatingError("conflict", "This front has no lease now: no planner would hear it");
     }
-    this.#coordinator.rebalance();
+    this.#membership.update({ ...front, rebalances: (front.rebalances ?? 0) + 1 });
   }
 
   /** Takes a shard that dialled this process. */
@@ -179,6 +182,19 @@ export class ClusterFront implements CallSite, ClusterControl {
   #follow(): void {
     this.#links.follow(this.#registry.addresses);
     this.#route();
+    this.#hearWishes();
+  }
+
+  /** An operator asked another front for a new plan. */
+  #hearWishes(): void {
+    const before = this.#wishes;
+    const wishes = new Map<NodeId, number>();
+    for (const { member, fence } of this.#membership.view.members.values()) {
+      if (member.rebalances) wishes.set(`${member.id} ${fence}`, member.rebalances);
+    }
+    this.#wishes = wishes;
+    const isAsked = [...wishes].some(([lease, count]) => count > (before.get(lease) ?? 0));
+    if (isAsked && this.#coordinator.isPlanning) this.#coordinator.rebalance();
   }
 
   #lose(node: NodeId): void {

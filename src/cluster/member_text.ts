@@ -50,6 +50,7 @@ export function decodeMember(
     role,
     address: stringIn(value, "address"),
     node,
+    ...(value.rebalances !== undefined && { rebalances: countIn(value, "rebalances") }),
   };
   return { member, fence: fence as number | undefined };
 }

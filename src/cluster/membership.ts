@@ -15,6 +15,8 @@ export interface Member {
   readonly address: string;
   /** What it offers for experts; undefined: nothing. */
   readonly node: ClusterNode | undefined;
+  /** Of a front: how often an operator asked it for a new plan. The planner sees it grow. */
+  readonly rebalances?: number;
 }
 
 /** A member with its fencing token: the store's revision when this lease began. */

@@ -35,6 +35,8 @@ const shard = member("shard", {
 Deno.test("decodeMember() reads what encodeMember() writes, and refuses other shapes", () => {
   assert.deepEqual(decodeMember(encodeMember(shard, 7), grid), { member: shard, fence: 7 });
   assert.equal(decodeMember(encodeMember(shard, undefined), grid).fence, undefined);
+  const asked = member("front", { rebalances: 2 });
+  assert.deepEqual(decodeMember(encodeMember(asked, 7), grid).member, asked);
   const good = JSON.parse(encodeMember(shard, 7));
   const bad = [
     null,
@@ -42,6 +44,7 @@ Deno.test("decodeMember() reads what encodeMember() writes, and refuses other sh
     { ...good, id: "a b" },
     { ...good, incarnation: -1 },
     { ...good, fence: "7" },
+    { ...good, rebalances: "often" },
     { ...good, node: { ...good.node, speed: 0 } },
     { ...good, node: { ...good.node, offers: "0-9" } },
     { ...good, node: { ...good.node, id: "other" } },

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import type { ClusterStatusBody } from "@/api/cluster.ts";
 import { fixtureFolder, root, ServerProcess } from "../server/server_process.ts";
+import { natsProbe, NatsServer } from "../nats_server.ts";
+import { optionalTest } from "../skip.ts";
 import { pause } from "./front_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
 
@@ -21,11 +23,10 @@ async function cluster(...args: string[]) {
   return { code, out: text(stdout), error: text(stderr) };
 }
 
-async function startFront(shards: readonly ShardProcess[], args: readonly string[] = []) {
-  const addresses = shards.map(({ address }) => address).join(",");
+async function startFront(cluster: string, args: readonly string[] = []) {
   const front = await ServerProcess.start([
     ...["--model", `moe=${MOE}`, "--threads", "1", "--context", "512", "--speculation", "off"],
-    ...["--cluster", addresses, "--local-experts", "none", ...args],
+    ...["--cluster", cluster, "--local-experts", "none", ...args],
   ]);
   for (let tries = 0; (await fetch(`${front.url}/readyz`)).status !== 200; tries++) {
     assert.ok(tries < 600, "the cluster is not ready after 30 s");
@@ -33,6 +34,9 @@ async function startFront(shards: readonly ShardProcess[], args: readonly string
   }
   return front;
 }
+
+const addressesOf = (shards: readonly ShardProcess[]) =>
+  shards.map(({ address }) => address).join(",");
 
 const statusOf = async (front: ServerProcess): Promise<ClusterStatusBody> =>
   await (await fetch(`${front.url}/cluster/status`)).json();
@@ -76,7 +80,7 @@ Deno.test("an operator sees the cluster, drains a node and stops it without a fa
   for (const name of ["anna", "bert", "carl"]) {
     shards.push(stack.use(await ShardProcess.start(name)));
   }
-  const front = stack.use(await startFront(shards));
+  const front = stack.use(await startFront(addressesOf(shards)));
   const url = ["--url", front.url];
   const seen = await cluster("status", ...url);
   assert.equal(seen.code, 0, seen.error);
@@ -100,7 +104,7 @@ Deno.test("an operator sees the cluster, drains a node and stops it without a fa
     const moved = await cluster("rebalance", ...url);
     assert.equal(moved.code, 0, moved.error + moved.out);
     // The planner may have moved experts back by itself before it was asked.
-    assert.match(moved.out, /^(Epoch \d+ → \d+: \d+ experts copied|Nothing to move: epoch [3-9])/);
+    assert.match(moved.out, /^(\d+ experts copied, \d+ dropped: epoch|Nothing moved: epoch [3-9])/);
     const { nodes } = await statusOf(front);
     assert.ok(nodes.find(({ id }) => id === "bert")!.planned > 0, "bert has experts again");
   });
@@ -129,7 +133,7 @@ Deno.test("an operator is told what is wrong", async () => {
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const keys = `${folder}/keys`;
   await Deno.writeTextFile(keys, "secret-key\n");
-  const front = stack.use(await startFront([only], ["--api-key-file", keys]));
+  const front = stack.use(await startFront(only.address, ["--api-key-file", keys]));
   const url = ["--url", front.url];
   const locked = await cluster("status", ...url);
   assert.equal(locked.code, 1);
@@ -144,4 +148,35 @@ Deno.test("an operator is told what is wrong", async () => {
   const status = JSON.parse((await cluster("status", "--json", ...open)).out);
   assert.deepEqual([status.problem, status.nodes[0].held], [null, 32]);
   assert.match((await cluster("status", "--url", "http://127.0.0.1:9")).error, /Cannot reach/);
+});
+
+const natsTest = "two fronts that share shards through NATS take orders alike";
+optionalTest({ name: natsTest, needs: [natsProbe] }, async () => {
+  await using stack = new AsyncDisposableStack();
+  const nats = stack.use(await NatsServer.start());
+  const store = `nats://${nats.address}/operations`;
+  for (const name of ["anna", "bert", "carl"]) {
+    stack.use(await ShardProcess.start(name, ["--join", store]));
+  }
+  const older = stack.use(await startFront(store, ["--replicas", "2", "--name", "older"]));
+  const newer = stack.use(await startFront(store, ["--replicas", "2", "--name", "newer"]));
+  const status = await statusOf(newer);
+  assert.deepEqual([status.front, status.planner, status.phase], ["newer", "older", "following"]);
+  assert.equal(status.nodes.length, 3);
+  // The front that does not plan passes orders on.
+  await answersDuring(older, async () => {
+    const drained = await cluster("drain", "carl", "--url", newer.url);
+    assert.equal(drained.code, 0, drained.error + drained.out);
+  });
+  const { nodes, replicas, under_replicated: few } = await statusOf(older);
+  assert.deepEqual(nodes.map(({ planned }) => planned), [32, 32, 0]);
+  assert.deepEqual([replicas, few], [2, 0]);
+  assert.equal((await cluster("drain", "carl", "--cancel", "--url", older.url)).code, 0);
+  await answersDuring(newer, async () => {
+    const moved = await cluster("rebalance", "--url", newer.url);
+    assert.equal(moved.code, 0, moved.error + moved.out);
+    assert.match(moved.out, /^(older planned anew: epoch|Nothing moved: epoch)/);
+    const after = await statusOf(older);
+    assert.ok(after.nodes[2]!.planned > 0, "carl has experts again");
+  });
 });
