@@ -38,7 +38,7 @@ export interface ChannelEvents {
 
 interface PendingCall {
   /** What the answer must fit; the rows themselves are in the frame. */
-  readonly asked: Omit<ExpertCall, "source" | "rowIndex">;
+  readonly asked: Omit<ExpertCall, "source" | "rowIndex" | "encoded">;
   readonly finish: (outcome: CallOutcome) => void;
 }
 
@@ -84,7 +84,7 @@ export class CallChannel {
     const callId = this.#nextCallId;
     this.#nextCallId = callId === 0xffff_ffff ? 1 : callId + 1;
     const frame = encodeCall({ ...call, callId });
-    const { source: _source, rowIndex: _rowIndex, ...asked } = call;
+    const { source: _source, rowIndex: _rowIndex, encoded: _encoded, ...asked } = call;
     this.#pending.set(callId, { asked: { ...asked, callId }, finish });
     const bytes = frame.bytes.length;
     const mayWait = this.#waitingBytes + bytes <= limits.clusterWindowBytes;

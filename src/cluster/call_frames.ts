@@ -22,6 +22,7 @@ import {
 import { ProtocolError } from "./protocol_error.ts";
 import {
   decodeRows,
+  type EncodedRows,
   encodeRows,
   type RowEncoding,
   type RowEncodingName,
@@ -57,6 +58,8 @@ export interface ExpertCall extends CallFields {
   readonly encoding: RowEncodingName;
   readonly source: Float32Array;
   readonly rowIndex: ArrayLike<number>;
+  /** The same source, for rows that go to several nodes. */
+  readonly encoded?: EncodedRows | undefined;
 }
 
 /** A call as received. */
@@ -153,7 +156,9 @@ export function encodeCall(call: ExpertCall): OutgoingFrame {
     new Float32Array(buffer, byteOffset + layout.weights, pairs).set(call.weights);
   }
   const out = frame.body.subarray(layout.rows, layout.end);
-  encodeRows(encoding, { source: call.source, rowIndex: call.rowIndex, width, out });
+  const { source, rowIndex, encoded } = call;
+  if (encoded) encoded.write(rowIndex, out);
+  else encodeRows(encoding, { source, rowIndex, width, out });
   return frame;
 }
 

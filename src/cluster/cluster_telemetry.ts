@@ -40,6 +40,13 @@ export interface CallTotals {
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 interface NodeNotes {
+  /** The node's metrics. */
+  readonly counted: Readonly<Record<SendReason, (amount: number) => void>>;
+  readonly rowsCounted: (amount: number) => void;
+  readonly resultsCounted: (amount: number) => void;
+  readonly roundTripObserved: (seconds: number) => void;
+  readonly queueCounted: (seconds: number) => void;
+  readonly computeCounted: (seconds: number) => void;
   readonly calls: Mutable<NodeCalls>;
   /** The last round trips, in no order. */
   readonly roundTripsMs: number[];
@@ -69,6 +76,7 @@ export class ClusterTelemetry {
   readonly #clock: Clock;
   readonly #metrics: Metrics;
   readonly #tracer: Tracer | undefined;
+  readonly #layerObserved: (seconds: number) => void;
   readonly #nodes = new Map<NodeId, NodeNotes>();
   readonly #totals: Mutable<CallTotals> = {
     layers: 0,
@@ -83,6 +91,7 @@ export class ClusterTelemetry {
     this.#clock = clock;
     this.#metrics = metrics;
     this.#tracer = tracer;
+    this.#layerObserved = metrics.histogram("flotilla_cluster_layer_seconds");
   }
 
   get totals(): CallTotals {
@@ -108,28 +117,27 @@ export class ClusterTelemetry {
   }
 
   sent({ node, reason, rows }: OpenCall): void {
-    const { calls } = this.#notes(node);
-    calls[reason] += 1;
-    calls.rows += rows;
-    this.#metrics.count("flotilla_cluster_calls_total", 1, { node, reason });
-    this.#metrics.count("flotilla_cluster_rows_total", rows, { node });
+    const notes = this.#notes(node);
+    notes.calls[reason] += 1;
+    notes.calls.rows += rows;
+    notes.counted[reason](1);
+    notes.rowsCounted(rows);
   }
 
   answered({ node }: OpenCall, end: CallEnd, elapsedMs: number): void {
     const notes = this.#notes(node);
-    const metrics = this.#metrics;
-    metrics.count("flotilla_cluster_answers_total", 1, { node, outcome: end.outcome });
     if (end.outcome !== "result") {
       notes.calls[end.outcome === "refusal" ? "refusals" : "lost"] += 1;
-      return;
+      const labels = { node, outcome: end.outcome };
+      return this.#metrics.count("flotilla_cluster_answers_total", 1, labels);
     }
     notes.calls.results += 1;
     notes.roundTripsMs[notes.next] = elapsedMs;
     notes.next = (notes.next + 1) % limits.roundTripsKept;
-    metrics.observe("flotilla_cluster_round_trip_seconds", elapsedMs / 1000, { node });
-    for (const [part, ms] of [["queue", end.queueMs], ["compute", end.computeMs]] as const) {
-      metrics.count("flotilla_cluster_shard_seconds_total", ms / 1000, { node, part });
-    }
+    notes.resultsCounted(1);
+    notes.roundTripObserved(elapsedMs / 1000);
+    notes.queueCounted(end.queueMs / 1000);
+    notes.computeCounted(end.computeMs / 1000);
   }
 
   ended(elapsedMs: number, counts: LayerCall["counts"], error: unknown): void {
@@ -140,7 +148,7 @@ export class ClusterTelemetry {
     totals.hedgedRows += counts.hedgedRows;
     totals.fallbacks += counts.fallbacks;
     if (error !== undefined) totals.failures += 1;
-    metrics.observe("flotilla_cluster_layer_seconds", elapsedMs / 1000);
+    this.#layerObserved(elapsedMs / 1000);
     if (error !== undefined) metrics.count("flotilla_cluster_layer_failures_total");
     if (counts.fallbacks > 0) metrics.count("flotilla_cluster_fallbacks_total", counts.fallbacks);
     const { hedgedRows } = counts;
@@ -152,8 +160,28 @@ export class ClusterTelemetry {
   }
 
   #notes(node: NodeId): NodeNotes {
-    let notes = this.#nodes.get(node);
-    if (!notes) this.#nodes.set(node, notes = { calls: noCalls(), roundTripsMs: [], next: 0 });
+    const known = this.#nodes.get(node);
+    if (known) return known;
+    const metrics = this.#metrics;
+    const sent = (reason: SendReason) =>
+      metrics.counter("flotilla_cluster_calls_total", { node, reason });
+    const spent = (part: string) =>
+      metrics.counter("flotilla_cluster_shard_seconds_total", { node, part });
+    const notes: NodeNotes = {
+      counted: { first: sent("first"), retry: sent("retry"), hedge: sent("hedge") },
+      rowsCounted: metrics.counter("flotilla_cluster_rows_total", { node }),
+      resultsCounted: metrics.counter("flotilla_cluster_answers_total", {
+        node,
+        outcome: "result",
+      }),
+      roundTripObserved: metrics.histogram("flotilla_cluster_round_trip_seconds", { node }),
+      queueCounted: spent("queue"),
+      computeCounted: spent("compute"),
+      calls: noCalls(),
+      roundTripsMs: [],
+      next: 0,
+    };
+    this.#nodes.set(node, notes);
     return notes;
   }
 }

@@ -308,7 +308,10 @@ export class ExpertServer {
     if (reason) return this.#refuse(queued, reason);
     try {
       const pairs = { layer: call.layer, rows: call.rows, expertOfPair: call.experts };
-      const values = await experts.compute({ ...pairs, rowOfPair: rowOfPairs(call.choiceCounts) });
+      const values = await experts.compute({
+        ...pairs,
+        rowOfPair: rowOfPairs(call.choiceCounts, call.experts.length),
+      });
       const computeMs = clock.nowMs() - startMs;
       this.#measure(call.experts.length, computeMs);
       const frame = encodeResult({
@@ -335,10 +338,13 @@ export class ExpertServer {
 }
 
 /** Row number of each pair. */
-function rowOfPairs(choiceCounts: Uint16Array): Uint32Array {
-  const rows: number[] = [];
-  choiceCounts.forEach((count, row) => {
-    for (let i = 0; i < count; i++) rows.push(row);
-  });
-  return Uint32Array.from(rows);
+function rowOfPairs(choiceCounts: Uint16Array, pairs: number): Uint32Array {
+  const rows = new Uint32Array(pairs);
+  let pair = 0;
+  for (let row = 0; row < choiceCounts.length; row++) {
+    const end = pair + choiceCounts[row]!;
+    rows.fill(row, pair, end);
+    pair = end;
+  }
+  return rows;
 }

@@ -122,9 +122,14 @@ export function createFrame(
   view.setUint8(5, frameRules[type].code);
   view.setUint8(6, fields.flags ?? 0);
   view.setUint8(7, fields.encoding ?? 0);
-  view.setBigUint64(8, BigInt(epoch), true);
-  const words = ["callId", "step", "layer", "rows", "pairs", "width"] as const;
-  words.forEach((word, i) => view.setUint32(16 + 4 * i, fields[word] ?? 0, true));
+  view.setUint32(8, epoch % 2 ** 32, true);
+  view.setUint32(12, Math.floor(epoch / 2 ** 32), true);
+  view.setUint32(16, fields.callId ?? 0, true);
+  view.setUint32(20, fields.step ?? 0, true);
+  view.setUint32(24, fields.layer ?? 0, true);
+  view.setUint32(28, fields.rows ?? 0, true);
+  view.setUint32(32, fields.pairs ?? 0, true);
+  view.setUint32(36, fields.width ?? 0, true);
   view.setUint32(40, bodyBytes, true);
   return { type, bytes, body: bytes.subarray(HEADER_BYTES) };
 }
@@ -170,13 +175,13 @@ export function readHeader(bytes: Uint8Array, frameBytesMax: number): FrameHeade
   if (type === undefined) throw new ProtocolError("type", `unknown frame type ${code}`);
   const flags = view.getUint8(6);
   if ((flags & ~FLAGS_KNOWN) !== 0) throw new ProtocolError("flags", `unknown flags ${flags}`);
-  const epoch = view.getBigUint64(8, true);
+  const epoch = view.getUint32(8, true) + 2 ** 32 * view.getUint32(12, true);
   if (epoch > Number.MAX_SAFE_INTEGER) throw new ProtocolError("body", `epoch ${epoch}`);
   const header = {
     type,
     flags,
     encoding: view.getUint8(7),
-    epoch: Number(epoch),
+    epoch,
     callId: view.getUint32(16, true),
     step: view.getUint32(20, true),
     layer: view.getUint32(24, true),
@@ -195,14 +200,11 @@ function checkSizes(header: FrameHeader, frameBytesMax: number): void {
   const bytesMax = frameRules[type].windowed
     ? frameBytesMax
     : Math.min(frameBytesMax, limits.clusterControlBytesMax);
-  const bounds: readonly [string, number, number][] = [
-    ["bytes", frameBytes, bytesMax],
-    ["rows", rows, limits.clusterCallRowsMax],
-    ["pairs", pairs, limits.clusterCallPairsMax],
-  ];
-  for (const [name, count, max] of bounds) {
-    if (count > max) {
-      throw new ProtocolError("size", `${count} ${name} of a ${type} frame exceed ${max}`);
-    }
-  }
+  const check = (count: number, max: number, name: string) => {
+    if (count <= max) return;
+    throw new ProtocolError("size", `${count} ${name} of a ${type} frame exceed ${max}`);
+  };
+  check(frameBytes, bytesMax, "bytes");
+  check(rows, limits.clusterCallRowsMax, "rows");
+  check(pairs, limits.clusterCallPairsMax, "pairs");
 }

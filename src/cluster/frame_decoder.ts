@@ -59,18 +59,28 @@ export class FrameDecoder {
   }
 
   #takeHeader(rest: Uint8Array): number {
+    if (this.#filled === 0 && rest.length >= HEADER_BYTES) {
+      this.#begin(rest);
+      return HEADER_BYTES;
+    }
     const taken = Math.min(rest.length, HEADER_BYTES - this.#filled);
     this.#headerBytes.set(rest.subarray(0, taken), this.#filled);
     this.#filled += taken;
     if (this.#filled < HEADER_BYTES) return taken;
-    const header = readHeader(this.#headerBytes, this.frameBytesMax);
+    this.#begin(this.#headerBytes);
+    return taken;
+  }
+
+  /** A header is complete: it stands at the start of `bytes`. */
+  #begin(bytes: Uint8Array): void {
+    const header = readHeader(bytes, this.frameBytesMax);
     this.#sink.admit(header);
     const sealBytes = header.flags & FLAG_SEALED ? SEAL_BYTES : 0;
     this.#header = header;
     this.#whole = new Uint8Array(HEADER_BYTES + header.bodyBytes + sealBytes);
-    this.#whole.set(this.#headerBytes);
+    this.#whole.set(bytes.length === HEADER_BYTES ? bytes : bytes.subarray(0, HEADER_BYTES));
+    this.#filled = HEADER_BYTES;
     if (this.#whole.length === HEADER_BYTES) this.#finish(header, this.#whole);
-    return taken;
   }
 
   #takeBody(rest: Uint8Array, whole: Uint8Array<ArrayBuffer>): number {

@@ -26,9 +26,10 @@ import type { Member, Membership } from "./membership.ts";
 import { NodeHealth } from "./node_health.ts";
 import type { NodeId } from "./placement.ts";
 import type { PlanPolicy } from "./planner.ts";
-import type { CallSite, RunningLayerCall } from "./remote_experts.ts";
 import { RouteTable } from "./replica_choice.ts";
 import type { RowEncodingName } from "./row_encoding.ts";
+import type { CallSite } from "./running_call.ts";
+import { RunningCalls } from "./running_calls.ts";
 import { ShardLinks } from "./shard_links.ts";
 import type { ShardRegistry } from "./shard_registry.ts";
 import type { Transport } from "./transport.ts";
@@ -55,7 +56,7 @@ export class ClusterFront implements CallSite, ClusterControl {
   readonly clock: Clock;
   readonly context: CallContext;
   readonly encoding: RowEncodingName;
-  readonly running = new Set<RunningLayerCall>();
+  readonly running: RunningCalls;
   readonly fallback: FallbackExperts | undefined;
   readonly telemetry: ClusterTelemetry;
   readonly #options: ClusterFrontOptions;
@@ -77,6 +78,7 @@ export class ClusterFront implements CallSite, ClusterControl {
     const { id, grid, clock, policy, fallback, bounds = defaultClusterBounds } = options;
     this.#options = options;
     this.clock = clock;
+    this.running = new RunningCalls(clock);
     this.encoding = options.encoding;
     this.fallback = fallback;
     this.telemetry = options.telemetry;
@@ -175,6 +177,7 @@ export class ClusterFront implements CallSite, ClusterControl {
   async close(): Promise<void> {
     clearInterval(this.#tickTimer);
     this.#links.close();
+    this.running.close();
     await this.#registry[Symbol.asyncDispose]();
   }
 
@@ -199,7 +202,7 @@ export class ClusterFront implements CallSite, ClusterControl {
 
   #lose(node: NodeId): void {
     this.#health.lost(node);
-    for (const call of [...this.running]) call.nodeLost(node);
+    this.running.nodeLost(node);
     if (node !== this.context.localNode) this.#registry.lost(node);
   }
 

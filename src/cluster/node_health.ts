@@ -25,27 +25,31 @@ interface NodeState {
 
 /** The last latencies of calls of one size. */
 class LatencyWindow {
-  readonly #samples: number[] = [];
-  readonly #size: number;
-  #next = 0;
+  readonly #samples: Float64Array;
+  #count = 0;
   #p95: number | undefined;
 
   constructor(size: number) {
-    this.#size = size;
+    this.#samples = new Float64Array(size);
   }
 
   add(latencyMs: number): void {
-    this.#samples[this.#next] = latencyMs;
-    this.#next = (this.#next + 1) % this.#size;
-    this.#p95 = undefined;
+    const size = this.#samples.length;
+    this.#samples[this.#count % size] = latencyMs;
+    this.#count += 1;
+    // Sorting is most of the cost of a call's bookkeeping: a full window is not sorted each time.
+    if (this.#count <= size || this.#count % P95_EVERY === 0) this.#p95 = undefined;
   }
 
   p95(samplesMin: number): number | undefined {
-    const count = this.#samples.length;
+    const count = Math.min(this.#count, this.#samples.length);
     if (count < samplesMin) return undefined;
-    return this.#p95 ??= this.#samples.toSorted((a, b) => a - b)[Math.ceil(count * 0.95) - 1]!;
+    return this.#p95 ??= this.#samples.slice(0, count).sort()[Math.ceil(count * 0.95) - 1]!;
   }
 }
+
+/** Samples after which a full window's percentile is computed anew. */
+const P95_EVERY = 8;
 
 /** Calls of similar size share a window: powers of two. */
 function sizeClass(rows: number): number {

@@ -160,3 +160,44 @@ export function decodeRows(
   }
   return rows;
 }
+
+/** Rows of one step, each encoded once to however many nodes it goes. */
+export class EncodedRows {
+  readonly #encoding: RowEncoding;
+  readonly #source: Float32Array;
+  readonly #width: number;
+  readonly #rowBytes: number;
+  readonly #bytes: Uint8Array;
+  readonly #isEncoded: Uint8Array;
+
+  /** `source`: [any, width]. */
+  constructor(encoding: RowEncodingName, rows: { source: Float32Array; width: number }) {
+    const { source, width } = rows;
+    this.#encoding = rowEncodings[encoding];
+    this.#source = source;
+    this.#width = width;
+    this.#rowBytes = this.#encoding.rowBytes(width);
+    const count = source.length / width;
+    this.#bytes = new Uint8Array(encoding === "f32" ? 0 : count * this.#rowBytes);
+    this.#isEncoded = new Uint8Array(count);
+  }
+
+  /** As `encodeRows`. */
+  write(rowIndex: ArrayLike<number>, out: Uint8Array): void {
+    const [source, width, rowBytes] = [this.#source, this.#width, this.#rowBytes];
+    if (this.#bytes.length === 0) {
+      return encodeRows(this.#encoding, { source, rowIndex, width, out });
+    }
+    assert(out.length === rowIndex.length * rowBytes, `${out.length} bytes for encoded rows`);
+    for (let i = 0; i < rowIndex.length; i++) {
+      const row = rowIndex[i]!;
+      const bytes = this.#bytes.subarray(row * rowBytes, (row + 1) * rowBytes);
+      assert(bytes.length === rowBytes, `row ${row} of ${this.#isEncoded.length}`);
+      if (this.#isEncoded[row] === 0) {
+        this.#encoding.encode(source.subarray(row * width, (row + 1) * width), bytes);
+        this.#isEncoded[row] = 1;
+      }
+      out.set(bytes, i * rowBytes);
+    }
+  }
+}

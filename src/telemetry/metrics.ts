@@ -42,12 +42,23 @@ export class Metrics {
 
   /** Adds one observation to a histogram. */
   observe(name: MetricNameOf<"histogram">, value: number, labels: Labels = {}): void {
+    observeIn(this.#find(name, labels), specOf(name).buckets ?? [], value);
+  }
+
+  /** `count` with these labels, for hot paths: they are written once. */
+  counter(name: MetricNameOf<"counter">, labels: Labels = {}): (amount: number) => void {
+    const series = this.#find(name, labels);
+    return (amount) => {
+      assert(amount >= 0, "a counter cannot fall");
+      series.value += amount;
+    };
+  }
+
+  /** `observe` with these labels, for hot paths. */
+  histogram(name: MetricNameOf<"histogram">, labels: Labels = {}): (value: number) => void {
     const series = this.#find(name, labels);
     const bounds = specOf(name).buckets ?? [];
-    const index = bounds.findIndex((bound) => value <= bound);
-    series.buckets[index < 0 ? bounds.length : index]! += 1;
-    series.value += value;
-    series.count += 1;
+    return (value) => observeIn(series, bounds, value);
   }
 
   /** Calls `collector` before each rendering, to set what is only worth computing then. */
@@ -94,6 +105,13 @@ export class Metrics {
     }
     return series;
   }
+}
+
+function observeIn(series: Series, bounds: readonly number[], value: number): void {
+  const index = bounds.findIndex((bound) => value <= bound);
+  series.buckets[index < 0 ? bounds.length : index]! += 1;
+  series.value += value;
+  series.count += 1;
 }
 
 function specOf(name: MetricName): MetricSpec {
