@@ -7,11 +7,14 @@ import { systemClock } from "@/clock.ts";
 import { Conversation } from "./conversation.ts";
 import { Page } from "./page.tsx";
 
+/** Not part of the bundle: it is as large as ten of this page, and few visitors want it. */
+const engineUrl = "/web/flotilla.js";
 const keyName = "flotilla-api-key";
 
 const conversation = new Conversation({
   fetch: (input, init) => fetch(input, init),
   nowMs: systemClock.nowMs,
+  loadEngine: () => import(engineUrl),
   apiKey: sessionStorage.getItem(keyName) ?? "",
 });
 

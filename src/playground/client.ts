@@ -47,10 +47,18 @@ export type ChatEvent =
   | { readonly type: "finish"; readonly reason: string }
   | { readonly type: "usage"; readonly usage: Usage };
 
-/** Ids of the served models, in the server's order. */
-export async function listModels(connection: Connection): Promise<string[]> {
+export interface ListedModel {
+  readonly id: string;
+  /** Path of the files with which a page can run it; undefined when they are not given out. */
+  readonly files: string | undefined;
+}
+
+/** The served models, in the server's order. */
+export async function listModels(connection: Connection): Promise<ListedModel[]> {
   const body = await call(connection, "/v1/models", { method: "GET" });
-  return list(record(body).data).map((model) => text(record(model).id)).filter((id) => id !== "");
+  return list(record(body).data).map(record)
+    .map((model) => ({ id: text(model.id), files: text(model.files) || undefined }))
+    .filter(({ id }) => id !== "");
 }
 
 /** How the server cuts the pictures of `messages`, in their order. */
@@ -137,7 +145,10 @@ async function send(connection: Connection, path: string, init: RequestInit): Pr
     response = await connection.fetch(path, { ...init, headers });
   } catch (cause) {
     if (init.signal?.aborted) throw cause;
-    throw new ApiError("Cannot reach the server: is it still running?", { cause });
+    // The engine of this page says itself what is wrong.
+    const isTold = cause instanceof Error && "code" in cause;
+    const message = isTold ? cause.message : "Cannot reach the server: is it still running?";
+    throw new ApiError(message, { cause });
   }
   if (response.ok) return response;
   const body = await response.text();

@@ -47,7 +47,15 @@ export function Composer({ state, conversation, question, addFiles }: ComposerPr
               Stop
             </button>
           )
-          : <button type="submit" class="send" disabled={state.server === "offline"}>Send</button>}
+          : (
+            <button
+              type="submit"
+              class="send"
+              disabled={state.server === "offline" && state.local.phase !== "on"}
+            >
+              Send
+            </button>
+          )}
       </div>
     </form>
   );

@@ -18,6 +18,7 @@ import {
   streamChat,
   type Usage,
 } from "./client.ts";
+import { type EngineModule, LOCAL_OFF, LocalEngine, type LocalState } from "./local_engine.ts";
 import type { Picture, TileGrid } from "./picture.ts";
 
 export type TurnState = "waiting" | "streaming" | "done" | "stopped" | "failed";
@@ -35,11 +36,17 @@ export interface Turn extends Exchange {
   readonly usage: Usage | undefined;
   readonly finishReason: string | undefined;
   readonly error: string | undefined;
+  /** Whether the model in this browser was asked. */
+  readonly ranHere: boolean;
 }
 
 export interface PageState {
   readonly models: readonly string[];
   readonly model: string;
+  /** Where a page finds the files of a model, by its id, as far as they are given out. */
+  readonly files: ReadonlyMap<string, string>;
+  /** The model in this browser, which answers instead of the server while it is on. */
+  readonly local: LocalState;
   /** "locked": the server wants an API key. */
   readonly server: "connecting" | "ready" | "locked" | "offline";
   readonly settings: Settings;
@@ -59,6 +66,8 @@ export interface ConversationOptions {
   /** Monotonic milliseconds. */
   readonly nowMs: () => number;
   readonly apiKey?: string;
+  /** Loads the engine for pages, when it is first wanted. */
+  readonly loadEngine: () => Promise<EngineModule>;
 }
 
 /** Pictures of one question; the server's own bound is per request. */
@@ -67,6 +76,7 @@ export const draftPicturesMax = 16;
 export class Conversation {
   readonly #fetch: typeof fetch;
   readonly #nowMs: () => number;
+  readonly #local: LocalEngine;
   readonly #listeners = new Set<() => void>();
   #state: PageState;
   #running: AbortController | undefined;
@@ -76,8 +86,14 @@ export class Conversation {
   constructor(options: ConversationOptions) {
     this.#fetch = options.fetch;
     this.#nowMs = options.nowMs;
+    this.#local = new LocalEngine({
+      loadModule: options.loadEngine,
+      onChange: (local) => this.#set({ local }),
+    });
     this.#state = {
       models: [],
+      files: new Map(),
+      local: LOCAL_OFF,
       model: "",
       server: "connecting",
       settings: defaultSettings,
@@ -110,9 +126,11 @@ export class Conversation {
   async connect(): Promise<void> {
     this.#set({ server: "connecting", notice: undefined });
     try {
-      const models = await listModels(this.#connection());
+      const listed = await listModels(this.#serverConnection());
+      const models = listed.map(({ id }) => id);
+      const files = new Map(listed.flatMap(({ id, files }) => files ? [[id, files]] : []));
       const kept = models.includes(this.#state.model) ? this.#state.model : models[0] ?? "";
-      this.#set({ models, model: kept, server: "ready" });
+      this.#set({ models, files, model: kept, server: "ready" });
     } catch (error) {
       const locked = error instanceof ApiError && error.status === 401;
       const notice = locked ? "This server asks for an API key" : message(error);
@@ -121,8 +139,33 @@ export class Conversation {
   }
 
   setModel(model: string): void {
+    // The model in this browser is the one that was chosen before.
+    if (model !== this.#state.model) this.runOnServer();
     this.#set({ model, grids: new Map() });
     this.#measure();
+  }
+
+  /** Loads the chosen model into this browser, which then answers; on failure the server goes on. */
+  async runHere(): Promise<void> {
+    const { model, files, apiKey } = this.#state;
+    this.#set({ notice: undefined });
+    try {
+      const headers = apiKey === "" ? {} : { authorization: `Bearer ${apiKey}` };
+      if (!await this.#local.start({ files: files.get(model), headers })) return;
+      const { local, models } = this.#state;
+      if (local.phase !== "on" || models.length > 0) return;
+      // The server was never reached: the kept model is the only one.
+      this.#set({ models: [local.description.model], model: local.description.model });
+    } catch (error) {
+      const rest = this.#state.server === "ready" ? ". The server answers instead" : "";
+      this.#set({ notice: `Cannot run the model in this browser: ${message(error)}${rest}` });
+    }
+  }
+
+  /** Ends the model in this browser, also while it loads. */
+  runOnServer(): void {
+    if (this.#state.local.phase === "on") this.stop();
+    this.#local.stop();
   }
 
   setSettings(change: Partial<Settings>): void {
@@ -166,7 +209,7 @@ export class Conversation {
   /** Sends the draft with `question`; resolves when the answer ended, however it ended. */
   async send(question: string): Promise<void> {
     if (this.busy || (question === "" && this.#state.draft.length === 0)) return;
-    const turn = freshTurn(this.nextId(), question, this.#state.draft);
+    const turn = this.#freshTurn(this.nextId(), { question, pictures: this.#state.draft });
     this.#set({ turns: [...this.#state.turns, turn], draft: [], notice: undefined });
     await this.#run(turn);
   }
@@ -175,7 +218,7 @@ export class Conversation {
   async retry(): Promise<void> {
     const last = this.#state.turns.at(-1);
     if (this.busy || last === undefined) return;
-    const turn = freshTurn(last.id, last.question, last.pictures);
+    const turn = this.#freshTurn(last.id, last);
     this.#set({ turns: [...this.#state.turns.slice(0, -1), turn], notice: undefined });
     await this.#run(turn);
   }
@@ -200,6 +243,7 @@ export class Conversation {
     } catch (error) {
       if (controller.signal.aborted) change({ state: "stopped" });
       else change({ state: "failed", error: message(error) });
+      if (turn.ranHere && isLost(error)) this.#fallBack();
       if (error instanceof ApiError && error.status === 401) this.#set({ server: "locked" });
     } finally {
       // Views read `busy`, so it changes before the last notification.
@@ -232,8 +276,24 @@ export class Conversation {
     }
   }
 
+  /** Who answers questions: the model in this browser, or the server. */
   #connection(): Connection {
+    const here = this.#local.fetch;
+    return here === undefined ? this.#serverConnection() : { apiKey: "", fetch: here };
+  }
+
+  #serverConnection(): Connection {
     return { apiKey: this.#state.apiKey, fetch: this.#fetch };
+  }
+
+  #freshTurn(id: number, asked: Pick<Turn, "question" | "pictures">): Turn {
+    return freshTurn(id, { ...asked, ranHere: this.#local.fetch !== undefined });
+  }
+
+  /** The engine is gone, for lack of memory for instance. */
+  #fallBack(): void {
+    this.#local.stop();
+    this.#set({ notice: "The model in this browser has stopped; the server answers from now on" });
   }
 
   #patchTurn(id: number, patch: Partial<Turn>): void {
@@ -255,11 +315,21 @@ export function tokensPerSecond(turn: Turn): number | undefined {
   return seconds > 0 ? (tokens - 1) / seconds : undefined;
 }
 
-function freshTurn(id: number, question: string, pictures: readonly Picture[]): Turn {
+/** Errors after which the engine of this page answers nothing more. */
+function isLost(error: unknown): boolean {
+  return error instanceof ApiError && (error.cause as { code?: string } | undefined)?.code ===
+      "unavailable";
+}
+
+function freshTurn(
+  id: number,
+  { question, pictures, ranHere }: Pick<Turn, "question" | "pictures" | "ranHere">,
+): Turn {
   return {
     id,
     question,
     pictures,
+    ranHere,
     answer: "",
     thinking: "",
     state: "waiting",

@@ -53,7 +53,10 @@ export function fakeApi(options: FakeApiOptions = {}): FakeApi {
     }
     return context.json({ error: { message: "Missing or wrong API key", param: null } }, 401);
   });
-  app.get("/v1/models", (context) => context.json({ data: [{ id: "nano" }, { id: "large" }] }));
+  app.get("/v1/models", (context) =>
+    context.json({
+      data: [{ id: "nano", files: "/web/models/nano/" }, { id: "large", files: null }],
+    }));
   app.post("/render", async (context) => {
     const { messages } = await context.req.json();
     const parts = messages[0].content.filter((part: { type: string }) => part.type === "image_url");

@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState, useSyncExternalStore } from "hono/jsx/dom";
 import { Composer } from "./composer.tsx";
 import type { Conversation, PageState } from "./conversation.ts";
+import { progressText } from "./local_panel.tsx";
 import { readPicture } from "./picture.ts";
 import { Panel } from "./panel.tsx";
 import { StartScreen } from "./start_screen.tsx";
@@ -89,6 +90,13 @@ const serverLabels = {
   offline: "Not reachable",
 };
 
+/** Who answers, or why nobody does. */
+function statusOf({ server, local }: PageState): { kind: string; label: string } {
+  if (local.phase === "on") return { kind: "here", label: "In this browser" };
+  if (local.phase === "loading") return { kind: "loading", label: progressText(local.progress) };
+  return { kind: server, label: serverLabels[server] };
+}
+
 function Header({ state, conversation, panelOpen, togglePanel }: HeaderProps) {
   return (
     <header class="bar">
@@ -98,9 +106,9 @@ function Header({ state, conversation, panelOpen, togglePanel }: HeaderProps) {
         </svg>
         <span>Flotilla</span>
       </h1>
-      <span class={`status ${state.server}`} role="status">
+      <span class={`status ${statusOf(state).kind}`} role="status">
         <span class="dot" aria-hidden="true" />
-        <span class="status-text">{serverLabels[state.server]}</span>
+        <span class="status-text">{statusOf(state).label}</span>
       </span>
       <span class="spacer" />
       <select
@@ -179,7 +187,7 @@ function Log({ state, conversation, question }: LogProps) {
       }}
     >
       {state.turns.length === 0
-        ? <StartScreen conversation={conversation} question={question} />
+        ? <StartScreen state={state} conversation={conversation} question={question} />
         : state.turns.map((turn, index) => (
           <TurnView
             key={turn.id}

@@ -1,7 +1,8 @@
-/** The side panel: sampling settings, the API key, and the last request as a shell command. */
+/** The side panel: where the model runs, sampling settings, the API key, and the last request as a shell command. */
 import { curlCommand, type Settings, shortenDataUrls } from "./chat_request.ts";
 import type { Conversation, PageState } from "./conversation.ts";
 import { CopyButton } from "./copy_button.tsx";
+import { LocalPanel } from "./local_panel.tsx";
 
 interface PanelProps {
   readonly state: PageState;
@@ -17,6 +18,7 @@ export function Panel({ state, conversation, rememberKey, close }: PanelProps) {
         <h2>Settings</h2>
         <button type="button" class="link" onClick={close}>Close</button>
       </div>
+      <LocalPanel state={state} conversation={conversation} />
       <Sampling state={state} conversation={conversation} />
       <AccessKey state={state} conversation={conversation} rememberKey={rememberKey} />
       {state.lastBody !== undefined && <LastRequest body={state.lastBody} state={state} />}

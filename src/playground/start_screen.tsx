@@ -1,21 +1,31 @@
 /** What a newcomer sees: three pictures drawn in the page to ask about, or a word of their own. */
 import { useMemo, useState } from "hono/jsx/dom";
-import type { Conversation } from "./conversation.ts";
+import type { Conversation, PageState } from "./conversation.ts";
+import { canRunHere } from "./local_panel.tsx";
 import { drawSample, drawWord, type Sample, samples } from "./samples.ts";
 
 interface StartScreenProps {
+  readonly state: PageState;
   readonly conversation: Conversation;
   readonly question: { current: HTMLTextAreaElement | null };
 }
 
-export function StartScreen({ conversation, question }: StartScreenProps) {
+export function StartScreen({ state, conversation, question }: StartScreenProps) {
+  const place = state.local.phase === "on" ? "in this browser" : "on this server";
   return (
     <section class="start">
       <h2>Ask about a picture</h2>
       <p class="lead">
-        Drop, paste or choose a picture and ask. It is read on this server alone. No picture at
-        hand? Take one that your browser draws now.
+        {`Drop, paste or choose a picture and ask. It is read ${place} alone. ` +
+          "No picture at hand? Take one that your browser draws now."}
       </p>
+      {state.local.phase === "off" && canRunHere(state) && (
+        <p class="lead">
+          <button type="button" class="link" onClick={() => conversation.runHere()}>
+            {`Run ${state.model || "the kept model"} in this browser`}
+          </button>
+        </p>
+      )}
       <div class="samples">
         {samples.map((sample) => (
           <SampleCard key={sample.kind} sample={sample} conversation={conversation} />
@@ -57,7 +67,7 @@ function SampleCard({ sample, conversation }: SampleCardProps) {
   );
 }
 
-function OwnWord({ conversation, question }: StartScreenProps) {
+function OwnWord({ conversation, question }: Omit<StartScreenProps, "state">) {
   return (
     <form
       class="own-word"

@@ -48,13 +48,14 @@ export function TurnView({ turn, grids, retry }: TurnViewProps) {
   );
 }
 
-/** Before the first token: how far the server has read the prompt. */
+/** Before the first token: how far the prompt is read. */
 function Waiting({ turn }: { readonly turn: Turn }) {
   const { progress } = turn;
   if (progress === undefined || progress.total === 0) {
     return (
       <p class="waiting">
-        <span class="pulse" aria-hidden="true" />Waiting for the server
+        <span class="pulse" aria-hidden="true" />
+        {turn.ranHere ? "Waiting for the model" : "Waiting for the server"}
       </p>
     );
   }
@@ -73,6 +74,7 @@ function Waiting({ turn }: { readonly turn: Turn }) {
 /** Measured facts of an answer, as far as they are known. */
 function facts(turn: Turn): string[] {
   const found: string[] = [];
+  if (turn.ranHere) found.push("In this browser");
   if (turn.state === "stopped") found.push("Stopped");
   if (turn.finishReason === "length") found.push("Cut at the token limit");
   if (turn.firstTokenMs !== undefined) found.push(`first token ${seconds(turn.firstTokenMs)}`);

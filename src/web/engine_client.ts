@@ -172,16 +172,23 @@ function post(worker: Worker, message: ToWorker, transfer: Transferable[] = []):
   worker.postMessage(message, transfer);
 }
 
-/** Has a worker forget kept files. Throws OperatingError. */
-export async function forget(worker: Worker, url: string): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
+/** The answer of a fresh worker to one message that opens no model. Throws OperatingError. */
+export async function askOnce(worker: Worker, message: ToWorker): Promise<FromWorker> {
+  const { promise, resolve, reject } = Promise.withResolvers<FromWorker>();
   worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
     if (data.kind === "failed") reject(new OperatingError(data.code, data.message));
-    else resolve();
+    else resolve(data);
   };
-  worker.onerror = (event) => reject(lost(event.message));
-  post(worker, { kind: "forget", url });
-  await promise;
+  worker.onerror = (event) => {
+    event.preventDefault();
+    reject(lost(event.message));
+  };
+  try {
+    post(worker, message);
+    return await promise;
+  } finally {
+    worker.terminate();
+  }
 }
 
 function lost(message: string | undefined): OperatingError {

@@ -7,7 +7,7 @@ import { systemClock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import { type OpenedEngine, openEngine } from "./engine_host.ts";
 import { openFileStore } from "./file_store.ts";
-import { forgetFiles } from "./model_files.ts";
+import { forgetFiles, keptFiles } from "./model_files.ts";
 import type { FromWorker, OpenProgress, ToWorker } from "./protocol.ts";
 
 /** The part of a worker's global scope that is used here. */
@@ -35,7 +35,8 @@ class EngineWorker {
     else if (message.kind === "request") await this.#answer(message);
     else if (message.kind === "pull") await this.#pull(message.id);
     else if (message.kind === "cancel") this.#cancel(message.id);
-    else await this.#forget(message.url);
+    else if (message.kind === "forget") await this.#forget(message.url);
+    else scope.postMessage({ kind: "kept", models: await keptFiles(await openFileStore()) });
   }
 
   async #open({ location, run, assets }: Extract<ToWorker, { kind: "open" }>): Promise<void> {

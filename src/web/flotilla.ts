@@ -6,11 +6,17 @@
 import { OperatingError } from "@/errors.ts";
 import { probeFeatures, type Variant } from "@/kernels/wasm/features.ts";
 import type { Quantisation } from "@/weights/precision.ts";
-import { EngineClient, forget } from "./engine_client.ts";
+import { askOnce, EngineClient } from "./engine_client.ts";
 import { serverEvents } from "./event_stream.ts";
-import type { BackendChoice, EngineDescription, ModelLocation, OpenProgress } from "./protocol.ts";
+import type {
+  BackendChoice,
+  EngineDescription,
+  KeptModel,
+  ModelLocation,
+  OpenProgress,
+} from "./protocol.ts";
 
-export type { EngineDescription, OpenProgress } from "./protocol.ts";
+export type { EngineDescription, KeptModel, OpenProgress } from "./protocol.ts";
 export { OperatingError };
 
 /** Where the model is: a folder's URL (it lists its files in `files.json`), or chosen files. */
@@ -146,11 +152,16 @@ export async function forgetModel(
   options: Pick<LoadOptions, "assets"> = {},
 ): Promise<void> {
   const worker = startWorker(new URL("engine_worker.js", assetsUrl(options)));
-  try {
-    await forget(worker, folderUrl(source));
-  } finally {
-    worker.terminate();
-  }
+  await askOnce(worker, { kind: "forget", url: folderUrl(source) });
+}
+
+/** The models that earlier visits left in this browser. */
+export async function keptModels(
+  options: Pick<LoadOptions, "assets"> = {},
+): Promise<KeptModel[]> {
+  const worker = startWorker(new URL("engine_worker.js", assetsUrl(options)));
+  const answer = await askOnce(worker, { kind: "list kept" });
+  return answer.kind === "kept" ? [...answer.models] : [];
 }
 
 /** What this browser and page can run: `threadsReason` says why there are no threads. */

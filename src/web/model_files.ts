@@ -9,7 +9,7 @@ import { blobFolder } from "./blob_folder.ts";
 import { downloadFile } from "./download.ts";
 import { FILE_LIST, type FileList, type ListedFile, parseFileList } from "@/weights/file_list.ts";
 import { type FileStore, MemoryStore } from "./file_store.ts";
-import type { ModelLocation } from "./protocol.ts";
+import type { KeptModel, ModelLocation } from "./protocol.ts";
 
 export interface FilesOptions {
   readonly store: FileStore;
@@ -63,6 +63,18 @@ export async function forgetFiles(url: string, store: FileStore): Promise<void> 
   await dropUnlisted(store);
 }
 
+/** The models whose files are kept. */
+export async function keptFiles(store: FileStore): Promise<KeptModel[]> {
+  const models: KeptModel[] = [];
+  for (const name of await store.textNames()) {
+    const list = parseKept(await store.readText(name));
+    if (list === undefined) continue;
+    const { url, model, files } = list;
+    models.push({ url, model, totalBytes: files.reduce((sum, file) => sum + file.bytes, 0) });
+  }
+  return models;
+}
+
 function chosenFiles(label: string, files: readonly File[]): OpenedFiles {
   const byName = new Map<string, Blob>(files.map((file) => [file.name, file]));
   if (!byName.has("config.json")) {
@@ -100,10 +112,15 @@ async function currentList(
 
 /** The list of an earlier visit; undefined when there is none that can be used. */
 async function keptList(url: string, store: FileStore): Promise<FileList | undefined> {
-  const text = await store.readText(await textName(url));
+  return parseKept(await store.readText(await textName(url)));
+}
+
+/** A list with the URL that it was kept for; undefined when writing it was interrupted. */
+function parseKept(text: string | undefined): FileList & { url: string } | undefined {
   if (text === undefined) return undefined;
   try {
-    return parseFileList(text, url);
+    const list = parseFileList(text, "the kept list");
+    return { ...list, url: (JSON.parse(text) as { url: string }).url };
   } catch (_interruptedWrite) {
     return undefined;
   }
@@ -121,7 +138,7 @@ async function getAll(
   const files = new Map<string, Blob>();
   let finishedBytes = 0;
   // Before its files, so that nobody takes unfinished ones for left over.
-  await store.writeText(await textName(base), JSON.stringify(list));
+  await store.writeText(await textName(base), JSON.stringify({ url: base, ...list }));
   const get = (file: ListedFile) =>
     downloadFile(file, {
       url: new URL(encodeURIComponent(file.name), base),
@@ -140,12 +157,9 @@ async function getAll(
 async function dropUnlisted(store: FileStore): Promise<void> {
   const wanted = new Set<string>();
   for (const name of await store.textNames()) {
-    const text = await store.readText(name);
-    try {
-      for (const file of parseFileList(text ?? "", name).files) wanted.add(file.sha256);
-    } catch (_interruptedWrite) {
-      await store.removeText(name);
-    }
+    const list = parseKept(await store.readText(name));
+    if (list === undefined) await store.removeText(name);
+    for (const file of list?.files ?? []) wanted.add(file.sha256);
   }
   await store.keepOnly(wanted);
 }

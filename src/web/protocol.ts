@@ -55,6 +55,13 @@ export interface EngineDescription {
   readonly isKept: boolean;
 }
 
+/** A model whose files are in this browser, whole or begun. */
+export interface KeptModel {
+  readonly url: string;
+  readonly model: string;
+  readonly totalBytes: number;
+}
+
 export type ToWorker =
   | {
     readonly kind: "open";
@@ -74,7 +81,8 @@ export type ToWorker =
   }
   | { readonly kind: "pull"; readonly id: number }
   | { readonly kind: "cancel"; readonly id: number }
-  | { readonly kind: "forget"; readonly url: string };
+  | { readonly kind: "forget"; readonly url: string }
+  | { readonly kind: "list kept" };
 
 export interface WorkerFailure {
   readonly code: ErrorCode;
@@ -85,6 +93,7 @@ export type FromWorker =
   | { readonly kind: "progress"; readonly progress: OpenProgress }
   | { readonly kind: "opened"; readonly description: EngineDescription }
   | { readonly kind: "forgotten" }
+  | { readonly kind: "kept"; readonly models: readonly KeptModel[] }
   | ({ readonly kind: "failed" } & WorkerFailure)
   | {
     readonly kind: "response";
