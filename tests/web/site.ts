@@ -14,7 +14,7 @@ export interface Site extends AsyncDisposable {
   /** Paths asked for so far. */
   readonly paths: string[];
   /** Answers some requests differently; undefined leaves them to the site. */
-  intercept: (request: Request) => Response | Promise<Response> | undefined;
+  intercept: (request: Request) => Response | undefined | Promise<Response | undefined>;
 }
 
 /** An empty page that may share memory, with no rules of its own. */
