@@ -6,6 +6,13 @@ export const browserProbe = await probeCommand("chromium", {
   commands: ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"],
 });
 
+/** Flags with which Chromium plays a GPU on the processor. */
+export const softwareGpuFlags = [
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--enable-features=Vulkan",
+];
+
 /** What every test's browser is started with; `--disable-gpu` unless other flags are named. */
 export async function launchBrowser(
   options: { readonly flags?: readonly string[] } = {},

@@ -20,6 +20,7 @@ import {
 } from "./client.ts";
 import { type EngineModule, LOCAL_OFF, LocalEngine, type LocalState } from "./local_engine.ts";
 import type { Picture, TileGrid } from "./picture.ts";
+import type { BackendChoice } from "@/web/flotilla.ts";
 
 export type TurnState = "waiting" | "streaming" | "done" | "stopped" | "failed";
 
@@ -146,12 +147,12 @@ export class Conversation {
   }
 
   /** Loads the chosen model into this browser, which then answers; on failure the server goes on. */
-  async runHere(): Promise<void> {
+  async runHere(backend: BackendChoice = "auto"): Promise<void> {
     const { model, files, apiKey } = this.#state;
     this.#set({ notice: undefined });
     try {
       const headers = apiKey === "" ? {} : { authorization: `Bearer ${apiKey}` };
-      if (!await this.#local.start({ files: files.get(model), headers })) return;
+      if (!await this.#local.start({ files: files.get(model), headers, backend })) return;
       const { local, models } = this.#state;
       if (local.phase !== "on" || models.length > 0) return;
       // The server was never reached: the kept model is the only one.

@@ -3,6 +3,7 @@
  * its types alone; the module itself is loaded when a visitor first wants it.
  */
 import type {
+  BackendChoice,
   EngineDescription,
   KeptModel,
   LoadOptions,
@@ -27,6 +28,7 @@ export interface StartOptions {
   /** Folder of the model's files; undefined: what an earlier visit kept. */
   readonly files: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
+  readonly backend: BackendChoice;
 }
 
 export class LocalEngine {
@@ -49,7 +51,7 @@ export class LocalEngine {
   }
 
   /** Whether it runs now; false when it was stopped meanwhile. Throws what loading throws. */
-  async start({ files, headers }: StartOptions): Promise<boolean> {
+  async start({ files, headers, backend }: StartOptions): Promise<boolean> {
     this.stop();
     const controller = new AbortController();
     this.#loading = controller;
@@ -58,7 +60,7 @@ export class LocalEngine {
       const module = await this.#loadModule();
       const model = await module.loadModel({
         source: files ?? { kept: await firstKept(module) },
-        headers,
+        ...{ headers, backend },
         signal: controller.signal,
         onProgress: (progress) => {
           if (this.#loading === controller) this.#onChange({ phase: "loading", progress });

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState, useSyncExternalStore } from "hono/jsx/dom";
 import { Composer } from "./composer.tsx";
 import type { Conversation, PageState } from "./conversation.ts";
-import { progressText } from "./local_panel.tsx";
+import { progressShare } from "./local_panel.tsx";
 import { readPicture } from "./picture.ts";
 import { Panel } from "./panel.tsx";
 import { StartScreen } from "./start_screen.tsx";
@@ -93,7 +93,7 @@ const serverLabels = {
 /** Who answers, or why nobody does. */
 function statusOf({ server, local }: PageState): { kind: string; label: string } {
   if (local.phase === "on") return { kind: "here", label: "In this browser" };
-  if (local.phase === "loading") return { kind: "loading", label: progressText(local.progress) };
+  if (local.phase === "loading") return { kind: "loading", label: progressShare(local.progress) };
   return { kind: server, label: serverLabels[server] };
 }
 

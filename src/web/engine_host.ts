@@ -37,6 +37,8 @@ export interface OpenedEngine {
 const VISION_CACHE_BYTES = 32 * 1024 * 1024;
 /** Context when none is asked for: the model's own limit, up to this. */
 const CONTEXT_TOKENS = 8192;
+/** Weights from which a GPU is worth its readback per token; a processor streams less in less time. */
+const GPU_WEIGHT_BYTES = 64 * 1024 * 1024;
 /** One visitor asks little at a time, and the memory belongs to a page. */
 const PAGE_BOUNDS = { runningSequences: 8, queueRequests: 32 };
 
@@ -72,6 +74,10 @@ export async function openEngine(
   }
 }
 
+/**
+ * The backend that was asked for; by itself a GPU for models whose weights are read faster there than
+ * by the processor, and the processor where there is no GPU or it refuses.
+ */
 async function openPageBackend(
   { folder }: OpenedFiles,
   run: RunOptions,
@@ -79,14 +85,31 @@ async function openPageBackend(
 ): Promise<Backend> {
   const contextTokens = run.contextTokens ?? CONTEXT_TOKENS;
   const plan = await planMemory({ folder, contextTokens, ...precision(run) });
-  return await openBackend({
-    name: run.backend === "webgpu" ? "webgpu" : "wasm",
-    memoryBytes: plan.totalBytes,
-    threads: run.threads ?? pageThreads(),
-    kernelsFolder: new URL("wasm/", assets),
-    startWorker: () => startWorker("kernel_worker.js"),
-    ...(run.variant && { variant: run.variant }),
-  });
+  const open = (name: "wasm" | "webgpu") =>
+    openBackend({
+      name,
+      memoryBytes: plan.totalBytes,
+      threads: run.threads ?? pageThreads(),
+      kernelsFolder: new URL("wasm/", assets),
+      startWorker: () => startWorker("kernel_worker.js"),
+      ...(run.variant && { variant: run.variant }),
+    });
+  if (run.backend !== "auto") return await open(run.backend);
+  if (plan.weightBytes < GPU_WEIGHT_BYTES || !await hasRealGpu()) return await open("wasm");
+  try {
+    return await open("webgpu");
+  } catch (error) {
+    if (error instanceof OperatingError) return await open("wasm");
+    throw error;
+  }
+}
+
+/** An adapter that is not the processor in disguise. */
+async function hasRealGpu(): Promise<boolean> {
+  // Only pages that were loaded securely have it.
+  const gpu = navigator.gpu as GPU | undefined;
+  const adapter = await gpu?.requestAdapter();
+  return adapter !== null && adapter !== undefined && !adapter.info.isFallbackAdapter;
 }
 
 /** As stored, or as packed, unless something else is asked for. */

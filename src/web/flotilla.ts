@@ -16,7 +16,7 @@ import type {
   OpenProgress,
 } from "./protocol.ts";
 
-export type { EngineDescription, KeptModel, OpenProgress } from "./protocol.ts";
+export type { BackendChoice, EngineDescription, KeptModel, OpenProgress } from "./protocol.ts";
 export { OperatingError };
 
 /** Where the model is: a folder's URL (it lists its files in `files.json`), or chosen files. */

@@ -1,6 +1,8 @@
 /** The engine in a page of a real browser: the same answers as the server's, and how it loads. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import type { Browser } from "playwright-core";
+import { nanoFolder } from "@/cli/site.ts";
 import {
   browserProbe,
   browserTest,
@@ -98,7 +100,11 @@ browserTest("page gives the server's tokens with a team of threads", () =>
     assert.equal(description!.variant, "relaxed-simd+threads");
     assert.equal(description!.isKept, true);
     assert.deepEqual(phases, ["download", "load"]);
-  }));
+    // Its flags leave this browser without a GPU.
+    const refused = await loadInPage(visit.page, { backend: "webgpu" });
+    assert.equal(refused.failure?.code, "unavailable");
+    assert.match(refused.failure!.message, /webgpu backend/);
+  }, { allowedErrors: /WebGPU/ }));
 
 browserTest(
   "page gives the server's greedy text without relaxed SIMD and without threads",
@@ -199,4 +205,35 @@ browserTest(
       assert.equal(bad.failure?.code, "checkpoint_invalid");
       assert.match(bad.failure!.message, /SHA-256/);
     }, { allowedErrors: /ERR_|net::/ }),
+);
+
+browserTest(
+  "page runs files that its visitor chose, and says what is wrong with others",
+  () =>
+    visit(async ({ page }) => {
+      await page.setContent("<input type=file multiple>");
+      const names = (await Array.fromAsync(Deno.readDir(nanoFolder)))
+        .filter((entry) => entry.isFile && entry.name !== "README.md").map(({ name }) => name);
+      const load = async (chosen: readonly string[]) => {
+        await page.locator("input").setInputFiles(chosen.map((name) => join(nanoFolder, name)));
+        return await page.evaluate(async () => {
+          const { loadModel } = await import("/web/flotilla.js" as string);
+          try {
+            const { files } = document.querySelector("input")!;
+            const model = await loadModel({ source: files, variant: "simd" });
+            (globalThis as { model?: unknown }).model = model;
+            return model.description.model;
+          } catch (error) {
+            return String(error);
+          }
+        });
+      };
+      assert.match(await load(["vocab.json"]), /config\.json is not among them/);
+      const withoutWeights = names.filter((name) => name !== "model.safetensors");
+      assert.match(await load(withoutWeights), /no \*\.safetensors file/);
+      assert.equal(await load(names), "model");
+      const [tree] = await drawInPage(page, [{ word: "tree" }]);
+      const question = { pictures: [tree!], text: "What word is written in the image?" };
+      assert.equal((await askInPage(page, question)).text, "tree");
+    }),
 );
