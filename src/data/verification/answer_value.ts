@@ -175,6 +175,6 @@ function readNumberish(text: string): AnswerValue | undefined {
   const tree = parseExpression(bare);
   if (!tree) return undefined;
   // Words would be products of letters.
-  if (/^[A-Za-z]{2,}$/.test(bare)) return { kind: "text", text: bare };
+  if (/^[A-Za-z]{2,}$|(^|\s)[A-Za-z]{3,}(\s|$)/.test(bare)) return { kind: "text", text: bare };
   return { kind: "expression", tree, percent };
 }
