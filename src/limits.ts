@@ -52,6 +52,8 @@ export const limits = {
   stepTokensMax: 512,
   /** Time that a step should take: other streams and cancels wait for it. */
   stepMsTarget: 400,
+  /** Steps that are planned beyond one whose results are not known yet. */
+  stepsAheadMax: 64,
   /** Picture tiles encoded in one step. */
   stepTilesMax: 4,
   /** Prompt positions scored in one step (`promptLogprobs`): each holds a row of logits. */

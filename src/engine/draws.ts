@@ -2,7 +2,34 @@
 import { uniformAt } from "@/random.ts";
 import { adjustmentsOf } from "@/sampling/adjustments.ts";
 import type { SamplingRow } from "@/sampling/sampler.ts";
+import type { GenerationRequest } from "./request.ts";
 import type { Sequence } from "./sequence.ts";
+
+/** Whether the rules of a request's draws can be told before the tokens in between are known. */
+export function drawsAhead({ params }: GenerationRequest): boolean {
+  const { repetitionPenalty, presencePenalty, frequencyPenalty } = params;
+  return repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0;
+}
+
+/** The rows of the draws after the next one, of a sequence that `drawsAhead`. */
+export function rowsAhead(
+  sequence: Sequence,
+  options: { steps: number; endTokenIds: ReadonlySet<number> },
+): SamplingRow[] {
+  const { params } = sequence.state.request;
+  const { history, generated } = sequence;
+  const endTokenIds = [...options.endTokenIds, ...params.stopTokenIds];
+  return Array.from({ length: options.steps }, (_, step) => {
+    const answerTokens = generated.length + 1 + step;
+    return {
+      params,
+      uniform: uniformAt(params.seed, sequence.choice, answerTokens),
+      forcedId: undefined,
+      adjustments: adjustmentsOf({ params, history, answerTokens, endTokenIds }),
+      candidates: params.topLogprobs ?? 0,
+    };
+  });
+}
 
 /**
  * One row for the next token and one after each of `drafts`: row i draws as if the first i drafts

@@ -9,7 +9,7 @@
 import { assert } from "@/assert.ts";
 import type { Clock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
-import type { KvFormat } from "@/kernels/backend.ts";
+import type { Backend, KvFormat } from "@/kernels/backend.ts";
 import { limits } from "@/limits.ts";
 import type { LanguageModel } from "@/model/language_model.ts";
 import { allowedIds } from "@/sampling/token_mask.ts";
@@ -90,6 +90,7 @@ interface Active {
 export class Engine implements Generator {
   readonly contextTokens: number;
   readonly #clock: Clock;
+  readonly #backend: Backend;
   readonly #bounds: EngineBounds;
   readonly #pacer: StepPacer;
   readonly #cost = new StepCost();
@@ -140,6 +141,7 @@ export class Engine implements Generator {
     const { vocabularySize, tokensPerTile, tileSize, endTokenIds } = model;
     this.contextTokens = contextTokens;
     this.#clock = clock;
+    this.#backend = model.backend;
     this.#bounds = bounds;
     this.#pacer = new StepPacer(bounds);
     this.#rules = { contextTokens, vocabularySize, tokensPerTile, pictureTokensMax, tileSize };
@@ -315,8 +317,10 @@ export class Engine implements Generator {
   }
 
   #allowance(): StepAllowance {
-    const allowance = this.#pacer.allowance(this.#scheduler.counts.runningSequences);
-    return { ...allowance, cost: this.#cost };
+    const { runningSequences } = this.#scheduler.counts;
+    const allowance = this.#pacer.allowance(runningSequences);
+    const ahead = this.#programsInFlight(runningSequences) > 1 ? limits.stepsAheadMax : 0;
+    return { ...allowance, cost: this.#cost, ahead };
   }
 
   /** Guesses of the draft model for the next step. */
@@ -337,7 +341,48 @@ export class Engine implements Generator {
     }
   }
 
+  /**
+   * Runs a plan and the steps that follow it before its results are known, until something else is
+   * to do. Results are told as they come.
+   */
+  async #stepAhead(plan: Plan): Promise<void> {
+    const startMs = this.#stepStartMs = this.#clock.nowMs();
+    let steps: number;
+    try {
+      steps = await this.#runner.runAhead(plan, {
+        inFlight: this.#programsInFlight(plan.rowCount),
+        take: (step, result) => {
+          for (const output of this.#scheduler.applyAhead(plan, step, result)) {
+            this.#deliver(output);
+          }
+          this.#stepStartMs = this.#clock.nowMs();
+          return !this.#traffic?.hasErrands && this.#scheduler.goesOn(plan);
+        },
+      });
+    } catch (error) {
+      return this.#failStep(plan, error);
+    } finally {
+      this.#stepStartMs = undefined;
+    }
+    this.#steps += steps;
+    this.#failedSteps = 0;
+    this.#scheduler.land(plan);
+    const ms = (this.#clock.nowMs() - startMs) / steps;
+    this.#pacer.observe({ rows: plan.rowCount, tiles: 0, ms });
+    this.#cost.observe(plan.rowCount, ms);
+    for (let step = 0; step < steps; step++) this.#telemetry.step(plan, ms);
+    this.#telemetry.counts(this.#scheduler.counts, this.#archive?.counts);
+  }
+
+  /** As many steps as the time of one may take, if the backend is worth it. */
+  #programsInFlight(rows: number): number {
+    const { programsInFlight = 1 } = this.#backend;
+    const ms = this.#cost.ms(rows) ?? Infinity;
+    return Math.max(1, Math.min(programsInFlight, Math.floor(this.#bounds.stepMs / ms)));
+  }
+
   async #step(plan: Plan): Promise<void> {
+    if (plan.ahead) return await this.#stepAhead(plan);
     const startMs = this.#stepStartMs = this.#clock.nowMs();
     let result: Awaited<ReturnType<Runner["run"]>>;
     try {

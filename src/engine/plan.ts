@@ -46,6 +46,20 @@ export interface PlannedLogitRow {
   readonly sampling: SamplingRow;
 }
 
+/**
+ * Steps that follow a plan without waiting for its results: every chunk of it draws one token, and
+ * each of these steps computes what the step before drew. Entries are in the order of the chunks.
+ */
+export interface PlannedAhead {
+  readonly steps: number;
+  /** Pages with room for the tokens to come. */
+  readonly pages: readonly (readonly number[])[];
+  /** First position that has no slot any more. */
+  readonly slotEnds: readonly number[];
+  /** What each step does with its logits: [steps][chunks]. */
+  readonly sampling: readonly (readonly SamplingRow[])[];
+}
+
 export interface Plan {
   readonly stepIndex: number;
   readonly tiles: readonly PlannedTile[];
@@ -53,6 +67,7 @@ export interface Plan {
   readonly splices: readonly PlannedSplice[];
   readonly logitRows: readonly PlannedLogitRow[];
   readonly rowCount: number;
+  readonly ahead?: PlannedAhead;
 }
 
 export interface StepResult {

@@ -7,8 +7,9 @@ import type { KvCache, KvFormat } from "@/kernels/backend.ts";
 import { limits } from "@/limits.ts";
 import type { LanguageModel, StepInput } from "@/model/language_model.ts";
 import { GrowingTensor } from "@/sampling/growing_tensor.ts";
-import { Sampler } from "@/sampling/sampler.ts";
+import { type SampledRow, Sampler } from "@/sampling/sampler.ts";
 import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
+import { aheadInput } from "./ahead_input.ts";
 import type { Plan, PlannedTile, StepResult } from "./plan.ts";
 
 /** Bytes of one KV page: keys and values of all layers. */
@@ -109,6 +110,57 @@ export class Runner {
       });
       throw error;
     }
+  }
+
+  /**
+   * Runs a plan and its steps ahead, `inFlight` of them on their way at a time. `take` gets the
+   * results step by step; no more are begun once it returns false. Returns how many there were.
+   */
+  async runAhead(plan: Plan, options: {
+    inFlight: number;
+    take: (step: number, result: StepResult) => boolean;
+  }): Promise<number> {
+    const { backend } = this.#model;
+    const pending: Promise<SampledRow[]>[] = [];
+    const steps = 1 + plan.ahead!.steps;
+    let begun = 0;
+    let taken = 0;
+    try {
+      for (let goesOn = true; goesOn || pending.length > 0;) {
+        if (goesOn && pending.length < options.inFlight) {
+          const { results } = await this.#begin(plan, begun++);
+          results.catch(() => {}); // it is awaited in its turn
+          pending.push(results);
+          goesOn = begun < steps;
+          continue;
+        }
+        const rows = await pending.shift()!;
+        goesOn = options.take(taken++, { rows }) && goesOn;
+      }
+      return taken;
+    } catch (error) {
+      await Promise.allSettled(pending);
+      await backend.flush().catch((cause: unknown) => {
+        throw new AggregateError([error, cause], "Cannot run a step, nor clear what it recorded");
+      });
+      throw error;
+    }
+  }
+
+  /** Hands one step to the backend; what it returns comes with the results. */
+  async #begin(plan: Plan, step: number): Promise<{ results: Promise<SampledRow[]> }> {
+    const rows = plan.chunks.length;
+    const { pageTokens } = this.#cache;
+    const [input, sampling] = step === 0
+      ? [this.#stepInput(plan), plan.logitRows.map((row) => row.sampling)]
+      : [
+        aheadInput(plan, { step, pageTokens, tokenSource: this.#sampler.drawnIds(rows) }),
+        plan.ahead!.sampling[step - 1]!,
+      ];
+    const logits = await this.#model.forward(input, this.#cache);
+    const read = this.#sampler.record(logits, sampling);
+    await this.#model.backend.flush();
+    return { results: read() };
   }
 
   /** Frees everything; the backend and the model stay open. */

@@ -29,6 +29,7 @@ import {
   type SpeculationMode,
 } from "./speculation.ts";
 import { StepPlanner } from "./step_planner.ts";
+import { planAhead } from "./steps_ahead.ts";
 
 /** Something to tell a request's consumer. After its last finish event, or an error, it is gone. */
 export type SchedulerOutput =
@@ -228,14 +229,64 @@ export class Scheduler {
     this.#residency.admit();
     const { running } = this.#residency;
     const drafts = this.#reserve(this.#speculation.propose(running, { allowance, modelDrafts }));
-    const plan = this.#planner.plan(running, allowance, drafts);
+    const planned = this.#planner.plan(running, allowance, drafts);
+    const ahead = planAhead(planned, this.#residency, {
+      steps: allowance.ahead ?? 0,
+      contextTokens: this.#contextTokens,
+      endTokenIds: this.#endTokenIds,
+    });
+    const plan = ahead ? { ...planned, ahead } : planned;
     if (plan.rowCount > 0) this.#inFlight = plan;
     return plan;
   }
 
   /** Takes the results of the step in flight. */
   apply(plan: Plan, result: StepResult): SchedulerOutput[] {
-    this.#land(plan);
+    this.land(plan);
+    return this.#take(plan, result);
+  }
+
+  /**
+   * Takes the results of step `step` of a plan with steps ahead, 0 being the plan's own; in order.
+   * The plan stays in flight until `land`.
+   */
+  applyAhead(plan: Plan, step: number, result: StepResult): SchedulerOutput[] {
+    assert(plan === this.#inFlight, "results of another step");
+    if (step === 0) return this.#take(plan, result);
+    const outputs: SchedulerOutput[] = [];
+    for (const [index, { sequenceId }] of plan.chunks.entries()) {
+      const sequence = this.#sequences.get(sequenceId);
+      // Ended before, or at a step that it has no slot for.
+      if (sequence === undefined || sequence.wanted > plan.ahead!.slotEnds[index]!) continue;
+      const row = result.rows[index]!;
+      if (isUnusable(row)) {
+        this.abort(sequence.state);
+        outputs.push({ state: sequence.state, error: noTokenError() });
+        continue;
+      }
+      sequence.computed += 1;
+      this.#residency.fileFullPages(sequence);
+      this.#takeToken(sequence, { row, outputs });
+    }
+    return outputs;
+  }
+
+  /** Whether more of a plan's steps ahead are worth computing. */
+  goesOn(plan: Plan): boolean {
+    const { waiting } = this.#residency;
+    const live = plan.chunks.map(({ sequenceId }) => this.#sequences.get(sequenceId))
+      .filter((sequence) => sequence !== undefined);
+    return waiting.length === 0 && 2 * live.length > plan.chunks.length &&
+      live.every(({ state }) => !state.paused);
+  }
+
+  /** Ends a plan with steps ahead, all of whose results were taken. */
+  land(plan: Plan): void {
+    assert(plan === this.#inFlight, "results of another step");
+    this.#inFlight = undefined;
+  }
+
+  #take(plan: Plan, result: StepResult): SchedulerOutput[] {
     assert(result.rows.length === plan.logitRows.length, "one result per logit row");
     const outputs: SchedulerOutput[] = [];
     for (const chunk of plan.chunks) {
@@ -251,7 +302,7 @@ export class Scheduler {
 
   /** The step in flight failed: its requests are gone. Returns them. */
   fail(plan: Plan): RequestState[] {
-    this.#land(plan);
+    this.land(plan);
     const failed = new Set<RequestState>();
     for (const { sequenceId } of plan.chunks) {
       const state = this.#sequences.get(sequenceId)?.state;
@@ -291,11 +342,6 @@ export class Scheduler {
     }));
   }
 
-  #land(plan: Plan): void {
-    assert(plan === this.#inFlight, "results of another step");
-    this.#inFlight = undefined;
-  }
-
   #advance(sequence: Sequence, step: {
     chunk: PlannedChunk;
     rows: readonly SampledRow[];
@@ -309,7 +355,7 @@ export class Scheduler {
     this.#residency.unpin(sequence, { before: sequence.computed });
     const accepted = acceptedDrafts(chunk, rows);
     const used = rows.slice(0, chunk.scoreCount + (chunk.draws ? 1 + accepted : 0));
-    if (used.some((row) => row.id < 0 || Number.isNaN(row.logprob))) {
+    if (used.some(isUnusable)) {
       this.abort(state);
       outputs.push({ state, error: noTokenError() });
       return;
@@ -423,6 +469,10 @@ function acceptedDrafts(chunk: PlannedChunk, rows: readonly SampledRow[]): numbe
   const drafts = chunk.draftCount > 0 ? chunk.tokenIds.slice(-chunk.draftCount) : [];
   const wrong = drafts.findIndex((id, index) => rows[chunk.scoreCount + index]!.id !== id);
   return wrong < 0 ? drafts.length : wrong;
+}
+
+function isUnusable(row: SampledRow): boolean {
+  return row.id < 0 || Number.isNaN(row.logprob);
 }
 
 function noTokenError(): OperatingError {

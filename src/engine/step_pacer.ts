@@ -10,6 +10,8 @@ import type { CostOfRows } from "./step_cost.ts";
 export interface StepAllowance {
   readonly rows: number;
   readonly tiles: number;
+  /** Steps that may follow before results are known; default none. */
+  readonly ahead?: number;
   /** What rows cost; undefined = unknown. Decides how much is speculated. */
   readonly cost?: CostOfRows;
 }

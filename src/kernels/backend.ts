@@ -79,6 +79,12 @@ export interface BackendDescription {
 export interface Backend {
   readonly name: "reference" | "wasm" | "webgpu";
   readonly description: BackendDescription;
+  /**
+   * How many programs with reads behind them are worth having on their way at a time: more than one
+   * where results take long to arrive. Host values that `write` brings are then seen by programs
+   * flushed later only. Missing: one.
+   */
+  readonly programsInFlight?: number;
   /** Recording ops; nothing is computed before `flush` is awaited. */
   readonly ops: Ops;
   /** Recording the ops of training; missing where the backend was opened without them. */

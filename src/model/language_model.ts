@@ -20,6 +20,8 @@ export interface Splice {
 export interface StepInput {
   /** [R]; placeholder rows may hold any valid id. */
   readonly tokenIds: Int32Array;
+  /** i32 [R] on the backend, read instead of `tokenIds` when the program runs. */
+  readonly tokenSource?: Tensor;
   /** [R] positions in their sequences. */
   readonly positions: Int32Array;
   /** [R] KV slot of each row (page * pageTokens + offset). */

@@ -147,7 +147,7 @@ export class VisionLanguageModel implements LanguageModel {
     const program = { ops: this.backend.ops, workspace, tap: this.tap };
     const { ops } = program;
     const hidden = workspace.tensor("f32", [rows, this.hiddenWidth]);
-    const rowIndex = this.#input("tokenIds", input.tokenIds);
+    const rowIndex = input.tokenSource ?? this.#input("tokenIds", input.tokenIds);
     ops.gatherRows({ table: this.#parameters.decoder.embedding, rowIndex, out: hidden });
     for (const splice of input.splices) {
       ops.copyRows({

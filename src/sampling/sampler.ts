@@ -88,6 +88,11 @@ export class Sampler {
     return () => this.#read(outputs, rows);
   }
 
+  /** The ids that the last recorded draw of `rows` rows gives: i32 [rows], for ops that follow. */
+  drawnIds(rows: number): Tensor {
+    return this.#tensors.id.view([rows]);
+  }
+
   close(): void {
     this.#backend.free(this.#mask);
     for (const tensor of Object.values(this.#tensors)) tensor.close();

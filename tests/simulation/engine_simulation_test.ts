@@ -23,6 +23,8 @@ function openEngine(random: Random) {
   const pageTokens = between(random, 1, 8);
   const backend = new FakeBackend();
   backend.pace = () => random() < 0.5 ? turn() : Promise.resolve();
+  backend.programsInFlight = pick(random, [1, 2, 5]);
+  backend.arrival = () => random() < 0.5 ? turns(random, 4) : Promise.resolve();
   const model = new FakeModel({ contextTokens, backend });
   const metrics = new Metrics();
   const stepTokens = between(random, 4, 32);

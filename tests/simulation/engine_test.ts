@@ -19,11 +19,18 @@ const CONTEXT = 200;
 const clock = { nowMs: () => 0, epochMs: () => 0 };
 
 function openEngine(
-  options: Partial<EngineOptions> & { bounds?: Partial<EngineBounds>; pages?: number } = {},
+  options: Partial<EngineOptions> & {
+    bounds?: Partial<EngineBounds>;
+    pages?: number;
+    /** A device from which results take a few turns to arrive. */
+    programsInFlight?: number;
+  } = {},
 ) {
   const model = new FakeModel({ contextTokens: CONTEXT });
+  model.backend.programsInFlight = options.programsInFlight ?? 1;
+  if (model.backend.programsInFlight > 1) model.backend.arrival = () => turns(4);
   const metrics = new Metrics();
-  const { pages, bounds, ...rest } = options;
+  const { pages, bounds, programsInFlight: _, ...rest } = options;
   const engine = new Engine({
     model,
     kv: { format: "f32", pages: pages ?? 100 },
@@ -317,4 +324,91 @@ Deno.test("Engine scores prompts in bounded slices, with or without an answer", 
   assert.ok(scores.entries.slice(1).every((entry) => entry?.top.length === 2));
   assert.deepEqual(events.at(-1), { type: "finish", choice: 0, reason: "length" });
   assert.equal(tokensOf(events).length, 0);
+});
+
+Deno.test("Engine gives the same events with one step in flight and with many", async () => {
+  const asked = [
+    request({ params: { maxTokens: 40 } }),
+    request({
+      promptIds: [9, 8, 7],
+      choices: 2,
+      params: { maxTokens: 25, temperature: 1, seed: 3 },
+    }),
+    request({ params: { maxTokens: 60, minTokens: 20, ignoreEos: false, temperature: 0.8 } }),
+    request({ params: { maxTokens: 30, frequencyPenalty: 0.5 } }),
+    request({ params: { maxTokens: 10_000, topLogprobs: 3 } }),
+  ];
+  const answers = async (programsInFlight: number) => {
+    // Drafts are told of in events, and how many there are is a matter of speed.
+    const { engine, model } = openEngine({ programsInFlight, speculation: "off" });
+    const together = await Promise.all(asked.map((each) => collect(engine.submit(each))));
+    const alone: EngineEvent[][] = [];
+    for (const each of asked) alone.push(await collect(engine.submit(each)));
+    assert.equal(usedPages(engine), 0);
+    await engine.close();
+    return { events: [...together, ...alone], mostInFlight: model.backend.mostInFlight };
+  };
+  const [one, many] = [await answers(1), await answers(6)];
+  assert.deepEqual(
+    many.events.map((events) => tokensOf(events)),
+    [...asked, ...asked].map((each) => [
+      ...expectedIds(each),
+    ]),
+  );
+  const withoutPrefill = ({ events }: typeof one) =>
+    events.map((list) => list.filter(({ type }) => type !== "prefill"));
+  assert.deepEqual(withoutPrefill(many), withoutPrefill(one));
+  assert.equal(one.mostInFlight, 1);
+  assert.equal(many.mostInFlight, 6, "steps really were on their way together");
+});
+
+Deno.test("Engine with steps in flight drops what lies behind a stop, a cut and a cancel", async () => {
+  const { engine } = openEngine({ programsInFlight: 6 });
+  const long = request({ params: { maxTokens: 120 } });
+  const stopAt = expectedIds(long)[17]!;
+  const end = expectedIds(long).indexOf(stopAt);
+  const stopped = await collect(
+    engine.submit(request({ params: { maxTokens: 120, stopTokenIds: [stopAt] } })),
+  );
+  assert.deepEqual(tokensOf(stopped), expectedIds(long).slice(0, end + 1));
+  assert.deepEqual(stopped.at(-1), { type: "finish", choice: 0, reason: "stop" });
+
+  const cut = engine.submit(long);
+  const seen: EngineEvent[] = [];
+  for await (const event of cut) {
+    seen.push(event);
+    if (tokensOf(seen).length === 20) cut.finishChoice(0);
+  }
+  assert.deepEqual(tokensOf(seen), expectedIds(long).slice(0, tokensOf(seen).length));
+  assert.ok(tokensOf(seen).length < 40, `${tokensOf(seen).length} tokens`);
+  assert.deepEqual(seen.at(-1), { type: "finish", choice: 0, reason: "stop" });
+
+  const controller = new AbortController();
+  const left = engine.submit(long, { signal: controller.signal });
+  await assert.rejects(async () => {
+    for await (const event of left) if (event.type === "token") controller.abort();
+  }, hasCode("cancelled"));
+  // Whoever comes while steps are in flight is served soon, and nothing is left behind.
+  const first = engine.submit(long);
+  const events: EngineEvent[] = [];
+  let second: Promise<EngineEvent[]> | undefined;
+  for await (const event of first) {
+    events.push(event);
+    if (tokensOf(events).length === 30) second ??= collect(engine.submit(request()));
+  }
+  assert.deepEqual(tokensOf(events), expectedIds(long));
+  assert.deepEqual(tokensOf(await second!), expectedIds(request()));
+  assert.equal(usedPages(engine), 0);
+  await engine.close();
+});
+
+Deno.test("Engine fails the requests of a step that is lost in flight, and goes on", async () => {
+  const { engine, model } = openEngine({ programsInFlight: 4 });
+  const long = request({ params: { maxTokens: 100 } });
+  let flushes = 0;
+  model.backend.failure = () => flushes++ === 20 ? new Error("lost") : undefined;
+  await assert.rejects(collect(engine.submit(long)), hasCode("internal"));
+  assert.deepEqual(tokensOf(await collect(engine.submit(long))), expectedIds(long));
+  assert.equal(usedPages(engine), 0);
+  await engine.close();
 });

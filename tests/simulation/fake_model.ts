@@ -6,7 +6,7 @@
 import { assert } from "@/assert.ts";
 import type { Backend, KvCache } from "@/kernels/backend.ts";
 import { recordingOps } from "@/kernels/reference/recorder.ts";
-import { f32View, HostStorage, u8View, viewOf } from "@/kernels/reference/storage.ts";
+import { f32View, HostStorage, i32View, u8View, viewOf } from "@/kernels/reference/storage.ts";
 import type { LanguageModel, StepInput } from "@/model/language_model.ts";
 import { hashWords, mix32 } from "@/random.ts";
 import { type DType, dtypeBytes, elementCount } from "@/tensor/dtype.ts";
@@ -84,6 +84,14 @@ export class FakeBackend implements Backend {
   failure: () => Error | undefined = () => undefined;
   /** Awaited by every flush. */
   pace: () => Promise<void> = () => Promise.resolve();
+  /** Awaited by every read after its values are taken: the way back from a device. */
+  arrival: () => Promise<void> = () => Promise.resolve();
+  programsInFlight = 1;
+  /** Most programs whose results were on their way at a time. */
+  mostInFlight = 0;
+  /** Reads by the number of flushes before them. */
+  readonly #onTheWay = new Map<number, number>();
+  #flushes = 0;
   readonly storages = new Set<Storage>();
   #recorded: (() => void)[] = [];
 
@@ -125,8 +133,17 @@ export class FakeBackend implements Backend {
   }
 
   async read(tensor: Tensor): Promise<Float32Array | Int32Array | Uint8Array> {
-    await this.flush();
-    return viewOf(tensor).slice();
+    if (this.#recorded.length > 0) await this.flush();
+    // At once, as a device copies them: the next program may follow before they arrive.
+    const values = viewOf(tensor).slice();
+    const version = this.#flushes;
+    this.#onTheWay.set(version, (this.#onTheWay.get(version) ?? 0) + 1);
+    this.mostInFlight = Math.max(this.mostInFlight, this.#onTheWay.size);
+    await this.arrival();
+    const left = this.#onTheWay.get(version)! - 1;
+    if (left > 0) this.#onTheWay.set(version, left);
+    else this.#onTheWay.delete(version);
+    return values;
   }
 
   async flush(): Promise<void> {
@@ -137,6 +154,7 @@ export class FakeBackend implements Backend {
     const error = this.failure();
     if (error) throw error;
     for (const run of program) run();
+    this.#flushes += 1;
   }
 
   usedBytes(): number {
@@ -201,7 +219,8 @@ export class FakeModel implements LanguageModel {
     const logits = this.backend.allocate("f32", [input.logitRows.length, VOCABULARY]);
     const views = input.splices.map((splice) => ({ ...splice, words: f32View(splice.source) }));
     this.backend.record(() => {
-      const embeddings = Float64Array.from(input.tokenIds);
+      const ids = input.tokenSource ? i32View(input.tokenSource) : input.tokenIds;
+      const embeddings = Float64Array.from(ids);
       for (const { words, sourceRow, stepRow, rowCount } of views) {
         for (let i = 0; i < rowCount; i++) embeddings[stepRow + i] = words[sourceRow + i]!;
       }
@@ -229,7 +248,7 @@ function runRows(
   for (const [row, slot] of input.slots.entries()) {
     const history = readHistory({ input, cache, row });
     const word = kvWord(embeddings[row]!, input.positions[row]!, history);
-    words[slot] = word;
+    if (slot >= 0) words[slot] = word;
     histories.push(foldWord(history, word));
   }
   return histories;

@@ -69,6 +69,8 @@ function describe(device: Device): BackendDescription {
 class WebGpuBackend implements Backend {
   readonly name = "webgpu";
   readonly description: BackendDescription;
+  /** A readback takes about 11 ms in Deno, whatever its size, but many can be on their way. */
+  readonly programsInFlight = 8;
   readonly ops: Ops;
   readonly #machine: Machine;
   readonly #packer: Backend;
