@@ -8,7 +8,11 @@ const READY = /on (http:\/\/127\.0\.0\.1:\d+)/;
 export const fixtureFolder = (name: string): string => `${root}tests/fixtures/model/${name}`;
 
 /** A Deno program of this repository, once the first group of `address` stands in its output. */
-export async function startDeno(args: readonly string[], address: RegExp): Promise<{
+export async function startDeno(
+  args: readonly string[],
+  address: RegExp,
+  env: Readonly<Record<string, string>> = {},
+): Promise<{
   readonly address: string;
   readonly child: Deno.ChildProcess;
   /** Settles when the program has closed its output. */
@@ -16,6 +20,7 @@ export async function startDeno(args: readonly string[], address: RegExp): Promi
 }> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
+    env,
     cwd: root,
     stdin: "null",
     stdout: "piped",
