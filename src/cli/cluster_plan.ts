@@ -34,7 +34,10 @@ export interface ClusterPlan {
     readonly expertsPerToken: number;
     readonly width: number;
     readonly precision: string;
-    readonly expertBytes: number;
+    /** Of one expert, smallest and largest of all layers, and of all experts once. */
+    readonly expertBytesMin: number;
+    readonly expertBytesMax: number;
+    readonly totalBytes: number;
     /** Sizes are those of the files, or follow from config.json alone. */
     readonly source: "files" | "config";
   };
@@ -94,9 +97,9 @@ export async function planCluster(flags: Flags): Promise<{ report: ClusterPlan; 
   const boxes = parseBoxes(flags.string("nodes") ?? "4x8GiB");
   const { store, folder, synthetic } = await openStore(flags, model);
   store.close();
-  const { layers, moe, expertBytes, precision, config } = store;
+  const { layers, moe, layerBytes, precision, config } = store;
   const replicas = flags.number("replicas") ?? 1;
-  const request = { layers, experts: moe.experts, expertBytes, replicas, spareCopies: 0 };
+  const request = { layers, experts: moe.experts, layerBytes, replicas, spareCopies: 0 };
   const { owners, ...fit } = planFit({ ...request, nodes: boxes });
   const roundTripMs = Number(flags.string("rtt-ms") ?? "0.3");
   const megabitsPerSecond = flags.number("mbit") ?? 1000;
@@ -118,7 +121,10 @@ export async function planCluster(flags: Flags): Promise<{ report: ClusterPlan; 
     fits: fit.isCovered && fit.isReplicated,
     model: {
       ...{ layers: layers.length, experts: moe.experts, expertsPerToken: moe.expertsPerToken },
-      ...{ width, precision: precisionLabel(precision), expertBytes },
+      ...{ width, precision: precisionLabel(precision) },
+      expertBytesMin: Math.min(...layerBytes),
+      expertBytesMax: Math.max(...layerBytes),
+      totalBytes: moe.experts * layerBytes.reduce((sum, bytes) => sum + bytes, 0),
       source: synthetic ? "config" : "files",
     },
     ...{ front, boxes, replicas, fit },
@@ -142,11 +148,12 @@ async function openStore(flags: Flags, path: string) {
 
 export function planLines(plan: ClusterPlan): string[] {
   const { model, fit } = plan;
-  const total = model.layers * model.experts * model.expertBytes;
+  const { expertBytesMin: least, expertBytesMax: most, totalBytes } = model;
+  const each = least === most ? byteText(most) : `${byteText(least)} to ${byteText(most)}`;
   return [
     `${model.layers} layers of ${model.experts} experts, ${model.expertsPerToken} for each token, ` +
     `width ${model.width}, ${model.precision}`,
-    `${byteText(model.expertBytes)} each, ${byteText(total)} in all ` +
+    `${each} each, ${byteText(totalBytes)} in all ` +
     (model.source === "files" ? "(from the files)" : "(from config.json alone)"),
     "",
     ...boxLines(plan),

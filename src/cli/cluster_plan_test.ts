@@ -21,7 +21,7 @@ Deno.test("parseBoxes() reads counts, sizes, units and speeds", () => {
 
 Deno.test("planCluster() reads the files, packs the boxes and adds up the wire", async () => {
   const { report, lines } = await plan("--model", MOE, "--nodes", "3x1MB,2MB:2", "--replicas", "2");
-  assert.deepEqual([report.fits, report.model.source, report.model.expertBytes], [
+  assert.deepEqual([report.fits, report.model.source, report.model.expertBytesMax], [
     ...[true, "files", 3 * 64 * 64 * 2],
   ]);
   assert.equal(report.fit.nodes.reduce((sum, { experts }) => sum + experts, 0), 64);

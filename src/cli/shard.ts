@@ -5,6 +5,7 @@ import { ExpertServer } from "@/cluster/expert_server.ts";
 import { Holdings } from "@/cluster/holdings.ts";
 import type { NodeIdentity } from "@/cluster/handshake.ts";
 import { Dialer } from "@/cluster/dialer.ts";
+import { capacityOf } from "@/cluster/placement.ts";
 import type { Member, Membership } from "@/cluster/membership.ts";
 import { ClusterTransport } from "@/cluster/transport.ts";
 import type { Backend } from "@/kernels/backend.ts";
@@ -64,6 +65,8 @@ interface Workshop {
   readonly bank: ExpertBank;
   /** Memory for experts. */
   readonly memoryBytes: number;
+  /** Bytes of an expert. */
+  readonly sizeOf: (slot: number) => number;
   readonly offers: ReadonlySet<number> | undefined;
 }
 
@@ -75,12 +78,16 @@ async function openWorkshop(flags: Flags, folder: string): Promise<Workshop> {
   });
   const grid = new ExpertGrid({ layers: store.layers, experts: store.moe.experts });
   const offers = offeredSlots(flags, grid);
-  const memoryBytes = memoryFor(flags, (offers?.size ?? grid.size) * store.expertBytes);
+  const { layerBytes } = store;
+  const sizeOf = (slot: number) => layerBytes[grid.rowOf(slot)]!;
+  const slots = offers ?? Array.from({ length: grid.size }, (_, slot) => slot);
+  const memoryBytes = memoryFor(flags, [...slots].reduce((sum, slot) => sum + sizeOf(slot), 0));
   const backend = await openBackend({
     memoryBytes: memoryBytes + WORK_BYTES,
     ...backendFlags(flags),
   });
-  return { grid, store, backend, bank: new ExpertBank(backend, store), memoryBytes, offers };
+  const bank = new ExpertBank(backend, store);
+  return { grid, store, backend, bank, memoryBytes, sizeOf, offers };
 }
 
 /** Who this shard is and what it offers. */
@@ -89,7 +96,8 @@ async function describeShard(
   flags: Flags,
   { folder, listen, log }: { folder: string; listen: string; log: Logger },
 ): Promise<{ identity: NodeIdentity; member: Member }> {
-  const { grid, bank, backend, store: { precision, expertBytes }, memoryBytes, offers } = workshop;
+  const { grid, bank, backend, store: { precision, layerBytes }, memoryBytes, offers } = workshop;
+  const expertBytes = Math.max(...layerBytes);
   const nodeId = nodeNameFlag(flags) ?? nodeName(`${Deno.hostname()}-${listen}`);
   const speed = await measureSpeed(bank, grid);
   const synthetic = flags.on("synthetic");
@@ -97,7 +105,8 @@ async function describeShard(
     ...{ role: "shard", nodeId, folder, synthetic, backend, precision, log },
   });
   const { numericClass, weightHash } = identity;
-  const offered = { speed, memoryBytes, expertBytes, numericClass, weightHash, offers };
+  const sizes = { memoryBytes, expertBytes, layerBytes };
+  const offered = { speed, ...sizes, numericClass, weightHash, offers };
   const member: Member = {
     id: nodeId,
     incarnation: Math.floor(systemClock.epochMs()),
@@ -114,17 +123,16 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
     level: (flags.string("log") ?? "info") as LogLevel,
     format: Deno.stderr.isTerminal() ? "pretty" : "json",
   });
-  const { grid, store, bank, memoryBytes } = workshop;
+  const { grid, store, bank, memoryBytes, sizeOf } = workshop;
   const listen = flags.string("listen") ?? "127.0.0.1:7070";
   const join = rendezvousOf("join", flags.string("join") ?? "");
   const { identity, member } = await describeShard(workshop, flags, { folder, listen, log });
   const { id: node, incarnation } = member;
-  const capacity = Math.floor(memoryBytes / store.expertBytes);
   let lease: Membership | undefined;
   let address = "";
   const server = new ExpertServer({
     grid,
-    holdings: new Holdings({ node, incarnation, grid, capacity }),
+    holdings: new Holdings({ node, incarnation, grid, capacity: memoryBytes, sizeOf }),
     experts: bank,
     member,
     clock: systemClock,
@@ -150,7 +158,9 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
   });
   address = flags.string("advertise") ?? advertised(listener.address);
   const dialer = dialFronts(server, { transport, addresses: join.addresses, log });
-  printLine(`Flotilla shard ${node} waits on ${listener.address} (${capacity} experts fit)`);
+  printLine(
+    `Flotilla shard ${node} waits on ${listener.address} (${capacityOf(member.node!)} experts fit)`,
+  );
   const stopped = stopSignal();
   if (join.nats) {
     const format = precisionLabel(store.precision);

@@ -186,6 +186,6 @@ function pays(
 ): boolean {
   const { to, saved, policy } = args;
   if (draft.holds(to)) return true;
-  const bytes = draft.nodes[to.node]!.expertBytes;
+  const bytes = draft.bytes(to);
   return saved * policy.horizonSeconds > bytes / policy.loadBytesPerSecond;
 }

@@ -11,7 +11,7 @@ import type { ExpertGrid } from "./expert_grid.ts";
 import { type ExpertLoad, tokenKinds } from "./load.ts";
 import { type MembershipView, plannerOf } from "./membership.ts";
 import type { CircuitState, NodeHealth } from "./node_health.ts";
-import { capacityOf, type NodeId, uncoveredSlots } from "./placement.ts";
+import { bytesOfSlots, capacityOf, type NodeId, uncoveredSlots } from "./placement.ts";
 
 export interface NodeStatus {
   readonly id: NodeId;
@@ -188,7 +188,6 @@ function nodeStatuses(sources: StatusSources, load: Float64Array): NodeStatus[] 
     if (!node) return [];
     const report = coordinator.reports.get(id);
     const connection = sources.connection(id);
-    const held = report?.held.size ?? 0;
     return [{
       id,
       address,
@@ -197,10 +196,10 @@ function nodeStatuses(sources: StatusSources, load: Float64Array): NodeStatus[] 
       connected: health.isConnected(id),
       circuit: health.circuit(id),
       planned: owned.get(id)?.slots ?? 0,
-      held,
+      held: report?.held.size ?? 0,
       capacity: capacityOf(node),
       memoryBytes: node.memoryBytes,
-      heldBytes: held * node.expertBytes,
+      heldBytes: bytesOfSlots(node, sources.grid, report?.held ?? []),
       speed: node.speed,
       load: owned.get(id)?.load ?? 0,
       busy: connection?.peerLoad?.busy,

@@ -19,7 +19,7 @@ import {
   type PublishedPlan,
 } from "./membership.ts";
 import {
-  capacityOf,
+  bytesOfSlots,
   type ClusterNode,
   type NodeId,
   type Placement,
@@ -405,9 +405,15 @@ export class Coordinator {
 
   /** Experts without a live owner stay with whoever has them by chance, as far as room allows. */
   #keepOrphans(keep: Set<number>, args: { node: ClusterNode; orphans: readonly number[] }): void {
-    const held = this.#reports.get(args.node.id)?.held;
-    for (const slot of args.orphans) {
-      if (held?.has(slot) && keep.size < capacityOf(args.node)) keep.add(slot);
+    const { node, orphans } = args;
+    const held = this.#reports.get(node.id)?.held;
+    const kept = orphans.filter((slot) => held?.has(slot) && !keep.has(slot));
+    if (kept.length === 0) return;
+    let bytes = bytesOfSlots(node, this.#grid, keep);
+    for (const slot of kept) {
+      bytes += bytesOfSlots(node, this.#grid, [slot]);
+      if (bytes > node.memoryBytes) return;
+      keep.add(slot);
     }
   }
 

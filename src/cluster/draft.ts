@@ -4,7 +4,7 @@
  */
 import { assert } from "@/assert.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
-import { capacityOf, type ClusterNode, type NodeId, type Placement } from "./placement.ts";
+import { type ClusterNode, layerBytesOf, type NodeId, type Placement } from "./placement.ts";
 
 export interface DraftOptions {
   readonly grid: ExpertGrid;
@@ -37,7 +37,10 @@ export class Draft {
   /** Slots owned now or in the current plan: both are in memory while the plan changes. */
   readonly #resident: readonly Set<number>[];
   readonly #wasOwner: readonly ReadonlySet<number>[];
-  readonly #capacity: readonly number[];
+  /** Bytes of an expert, by node and row of the grid. */
+  readonly #layerBytes: readonly (readonly number[])[];
+  /** Bytes of the residents, by node. */
+  readonly #taken: number[];
 
   constructor(options: DraftOptions) {
     const { grid, current } = options;
@@ -48,7 +51,7 @@ export class Draft {
     const numberOf = new Map(this.nodes.map((node, i) => [node.id, i]));
     this.#eligible = this.nodes.map(({ id }) => options.eligible.has(id));
     this.#held = this.nodes.map(({ id }) => options.held.get(id) ?? new Set());
-    this.#capacity = this.nodes.map(capacityOf);
+    this.#layerBytes = this.nodes.map((node) => layerBytesOf(node, grid.layers.length));
     const before = this.nodes.map(() => new Set<number>());
     this.owners = Array.from({ length: grid.size }, (_, slot) => {
       const numbers = (current?.owners[slot] ?? []).flatMap((id) => numberOf.get(id) ?? []);
@@ -57,6 +60,9 @@ export class Draft {
     });
     this.#wasOwner = before;
     this.#resident = before.map((slots) => new Set(slots));
+    this.#taken = before.map((slots, node) => {
+      return [...slots].reduce((sum, slot) => sum + this.bytes({ node, slot }), 0);
+    });
   }
 
   isEligible(node: number): boolean {
@@ -67,19 +73,25 @@ export class Draft {
     return this.#held[node]!.has(slot);
   }
 
-  capacity(node: number): number {
-    return this.#capacity[node]!;
+  /** Bytes of a node's experts, by row of the grid. */
+  layerBytes(node: number): readonly number[] {
+    return this.#layerBytes[node]!;
   }
 
-  /** Experts that the node can still take while the plan changes. */
+  /** What an expert takes on a node. */
+  bytes({ node, slot }: Copy): number {
+    return this.#layerBytes[node]![this.grid.rowOf(slot)]!;
+  }
+
+  /** Bytes that the node can still take while the plan changes. */
   room(node: number): number {
-    return this.#capacity[node]! - this.#resident[node]!.size;
+    return this.nodes[node]!.memoryBytes - this.#taken[node]!;
   }
 
   /** Whether the node may become an owner of the slot, room included. */
   canTake({ node, slot }: Copy): boolean {
     return this.mayOwn({ node, slot }) && !this.owners[slot]!.includes(node) &&
-      (this.room(node) > 0 || this.#resident[node]!.has(slot));
+      (this.#resident[node]!.has(slot) || this.room(node) >= this.bytes({ node, slot }));
   }
 
   /** As `canTake`, but for its room. */
@@ -90,14 +102,17 @@ export class Draft {
   give({ node, slot }: Copy): void {
     assert(this.canTake({ node, slot }), `${this.nodes[node]!.id} cannot take slot ${slot}`);
     this.owners[slot] = [...this.owners[slot]!, node].sort((a, b) => a - b);
+    if (this.#resident[node]!.has(slot)) return;
     this.#resident[node]!.add(slot);
+    this.#taken[node]! += this.bytes({ node, slot });
   }
 
   /** Takes a slot away; its memory is free at once only when the current plan had it not there. */
   take({ node, slot }: Copy): void {
     assert(this.owners[slot]!.includes(node), `${this.nodes[node]!.id} has no slot ${slot}`);
     this.owners[slot] = this.owners[slot]!.filter((owner) => owner !== node);
-    if (!this.#wasOwner[node]!.has(slot)) this.#resident[node]!.delete(slot);
+    if (this.#wasOwner[node]!.has(slot) || !this.#resident[node]!.delete(slot)) return;
+    this.#taken[node]! -= this.bytes({ node, slot });
   }
 
   /** Load of one copy. */

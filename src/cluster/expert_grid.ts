@@ -43,7 +43,12 @@ export class ExpertGrid {
   }
 
   layerOf(slot: number): number {
-    return this.layers[Math.floor(slot / this.experts)]!;
+    return this.layers[this.rowOf(slot)]!;
+  }
+
+  /** Place of a slot's layer among those that have experts. */
+  rowOf(slot: number): number {
+    return Math.floor(slot / this.experts);
   }
 
   expertOf(slot: number): number {

@@ -20,6 +20,7 @@ import type { ExpertGrid } from "./expert_grid.ts";
 import type { Assignment, HoldingChange, Holdings } from "./holdings.ts";
 import { encodeMember } from "./member_text.ts";
 import type { Member } from "./membership.ts";
+import { bytesOfSlots } from "./placement.ts";
 import { ProtocolError } from "./protocol_error.ts";
 
 /** What holds and computes experts; `ExpertBank` in the product. Calls never overlap. */
@@ -142,7 +143,7 @@ export class ExpertServer {
 
   /** This node's own figures, for heartbeats. */
   load(): LoadReport {
-    const { clock, holdings } = this.#options;
+    const { clock, holdings, grid } = this.#options;
     const elapsedMs = Math.max(1, clock.nowMs() - this.#busySinceMs);
     const busy = Math.min(1, this.#busyMs / elapsedMs);
     [this.#busyMs, this.#busySinceMs] = [0, clock.nowMs()];
@@ -152,7 +153,7 @@ export class ExpertServer {
       pendingRows: this.#pendingPairs,
       pairsPerSecond: this.#speed,
       busy,
-      memoryUsedBytes: holdings.held.size * (node?.expertBytes ?? 0),
+      memoryUsedBytes: node ? bytesOfSlots(node, grid, holdings.held) : 0,
       memoryMaxBytes: node?.memoryBytes ?? 0,
       draining: node?.draining ?? false,
     };

@@ -46,6 +46,7 @@ export class Holdings {
   readonly #incarnation: number;
   readonly #grid: ExpertGrid;
   readonly #capacity: number;
+  readonly #sizeOf: (slot: number) => number;
   readonly #held: Set<number>;
   readonly #loading = new Set<number>();
   #assignment: Assignment = { fence: 0, serial: 0, epochMin: 0, epochMax: 0, keep: new Set() };
@@ -55,16 +56,18 @@ export class Holdings {
     node: NodeId;
     incarnation: number;
     grid: ExpertGrid;
-    /** Experts that fit in memory. */
+    /** Memory for experts, and what one takes: by default the memory is counted in experts. */
     capacity: number;
+    sizeOf?: (slot: number) => number;
     held?: Iterable<number>;
   }) {
     this.#node = args.node;
     this.#incarnation = args.incarnation;
     this.#grid = args.grid;
     this.#capacity = args.capacity;
+    this.#sizeOf = args.sizeOf ?? (() => 1);
     this.#held = new Set(args.held);
-    assert(this.#held.size <= args.capacity, "more experts than fit");
+    assert(this.#sizeOfAll(this.#held) <= args.capacity, "more experts than fit");
   }
 
   /** Experts that calls can use. */
@@ -94,17 +97,25 @@ export class Holdings {
   /** Experts to load, as far as memory allows: a planner that asks for more is told so. */
   #startLoading(): number[] {
     const load: number[] = [];
+    let taken = this.#sizeOfAll(this.#held) + this.#sizeOfAll(this.#loading);
     for (const slot of [...this.#assignment.keep].sort((a, b) => a - b)) {
       if (this.#held.has(slot) || this.#loading.has(slot)) continue;
-      if (this.#held.size + this.#loading.size >= this.#capacity) {
-        this.#failure = `No room for ${this.#assignment.keep.size} experts, ` +
-          `${this.#capacity} fit`;
+      taken += this.#sizeOf(slot);
+      if (taken > this.#capacity) {
+        const count = this.#held.size + this.#loading.size;
+        this.#failure = `No room for ${this.#assignment.keep.size} experts, ${count} fit`;
         break;
       }
       this.#loading.add(slot);
       load.push(slot);
     }
     return load;
+  }
+
+  #sizeOfAll(slots: Iterable<number>): number {
+    let size = 0;
+    for (const slot of slots) size += this.#sizeOf(slot);
+    return size;
   }
 
   /** An expert is loaded. False when it is not wanted any more: the shell drops it again. */

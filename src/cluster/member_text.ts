@@ -62,6 +62,7 @@ function decodeNode(value: Fields, grid: ExpertGrid): ClusterNode {
     speed: positiveIn(value, "speed"),
     memoryBytes: countIn(value, "memoryBytes"),
     expertBytes: positiveIn(value, "expertBytes"),
+    ...(value.layerBytes !== undefined && { layerBytes: layerBytesIn(value, grid) }),
     numericClass: stringIn(value, "numericClass"),
     weightHash: stringIn(value, "weightHash"),
     draining: value.draining,
@@ -69,6 +70,14 @@ function decodeNode(value: Fields, grid: ExpertGrid): ClusterNode {
       ? undefined
       : parseSlots(stringIn(value, "offers"), grid.size),
   };
+}
+
+function layerBytesIn(value: Fields, grid: ExpertGrid): number[] {
+  const { layerBytes, expertBytes } = value;
+  const isList = Array.isArray(layerBytes) && layerBytes.length === grid.layers.length &&
+    layerBytes.every((bytes) => Number.isSafeInteger(bytes) && bytes > 0 && bytes <= expertBytes!);
+  if (!isList) throw fieldProblem("layerBytes", layerBytes);
+  return layerBytes as number[];
 }
 
 export function encodePlan({ planner, fence, placement }: PlanProposal): string {

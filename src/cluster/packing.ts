@@ -104,18 +104,35 @@ function chooseNodes(args: {
   return chosen;
 }
 
+/** Memory of a node, and what an expert of each layer takes of it. */
+export interface NodeRoom {
+  readonly memoryBytes: number;
+  readonly layerBytes: readonly number[];
+}
+
 /**
- * Shares a node's capacity among layers, as evenly as possible in sum over nodes: node after node
- * hands its remainder to the layers that come next.
+ * Shares each node's memory among layers, as many experts of each, as evenly as possible in sum over
+ * nodes: node after node hands its remainder to the layers that come next and fit.
  */
-export function layerQuotas(capacities: readonly number[], layers: number): number[][] {
-  const quotas = Array.from({ length: layers }, () => capacities.map(() => 0));
+export function layerQuotas(
+  rooms: readonly NodeRoom[],
+  { layers, experts }: { layers: readonly unknown[]; experts: number },
+): number[][] {
+  const quotas = layers.map(() => rooms.map(() => 0));
   let next = 0;
-  capacities.forEach((capacity, node) => {
-    for (const quota of quotas) quota[node] = Math.floor(capacity / layers);
-    for (let extra = 0; extra < capacity % layers; extra++) {
-      quotas[next]![node]! += 1;
-      next = (next + 1) % layers;
+  rooms.forEach(({ memoryBytes, layerBytes }, node) => {
+    const oneOfEach = layerBytes.reduce((sum, bytes) => sum + bytes, 0);
+    const each = Math.min(experts, Math.floor(memoryBytes / oneOfEach));
+    for (const quota of quotas) quota[node] = each;
+    if (each === experts) return;
+    let left = memoryBytes - each * oneOfEach;
+    const first = next;
+    for (let step = 0; step < layers.length; step++) {
+      const row = (first + step) % layers.length;
+      if (layerBytes[row]! > left) continue;
+      left -= layerBytes[row]!;
+      quotas[row]![node]! += 1;
+      next = (row + 1) % layers.length;
     }
   });
   return quotas;

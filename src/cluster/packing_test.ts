@@ -62,17 +62,41 @@ function canPlace(quotas: readonly number[], experts: number, replicas: number):
   return false;
 }
 
-Deno.test("layerQuotas() use all capacity and differ by at most one per layer in sum", () => {
+Deno.test("layerQuotas() use all memory and differ by at most one per layer in sum", () => {
   fc.assert(fc.property(
     fc.array(fc.integer({ min: 0, max: 100 }), { minLength: 1, maxLength: 6 }),
     fc.integer({ min: 1, max: 12 }),
-    (capacities, layers) => {
-      const quotas = layerQuotas(capacities, layers);
+    (capacities, count) => {
+      const layers = Array.from({ length: count }, (_, i) => i);
+      const layerBytes = layers.map(() => 3);
+      const rooms = capacities.map((capacity) => ({ memoryBytes: 3 * capacity + 2, layerBytes }));
+      const quotas = layerQuotas(rooms, { layers, experts: 100 });
       capacities.forEach((capacity, node) => {
         assert.equal(quotas.reduce((sum, quota) => sum + quota[node]!, 0), capacity);
       });
       const sums = quotas.map((quota) => quota.reduce((sum, value) => sum + value, 0));
       assert.ok(Math.max(...sums) - Math.min(...sums) <= 1);
+    },
+  ));
+});
+
+Deno.test("layerQuotas() stay within memory when layers differ, and leave less than one expert more", () => {
+  fc.assert(fc.property(
+    fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 8 }),
+    fc.array(fc.integer({ min: 0, max: 400 }), { minLength: 1, maxLength: 4 }),
+    (layerBytes, memories) => {
+      const rooms = memories.map((memoryBytes) => ({ memoryBytes, layerBytes }));
+      const quotas = layerQuotas(rooms, { layers: layerBytes, experts: 6 });
+      memories.forEach((memoryBytes, node) => {
+        const taken = quotas.reduce((sum, quota, row) => sum + quota[node]! * layerBytes[row]!, 0);
+        assert.ok(taken <= memoryBytes);
+        const each = quotas.map((quota) => quota[node]!);
+        assert.ok(Math.max(...each) - Math.min(...each) <= 1);
+        const short = layerBytes.filter((_, row) => each[row] === Math.min(...each));
+        if (Math.min(...each) < 6 && Math.max(...each) > Math.min(...each)) {
+          assert.ok(Math.min(...short) > memoryBytes - taken, "nothing more fits");
+        }
+      });
     },
   ));
 });

@@ -17,6 +17,8 @@ export interface ClusterNode {
   /** Memory for experts, and what one expert takes of it. */
   readonly memoryBytes: number;
   readonly expertBytes: number;
+  /** What an expert of each layer takes, where layers differ (the largest is `expertBytes`). */
+  readonly layerBytes?: readonly number[] | undefined;
   /** Backend, kernel variant, quantisation and format: equal classes compute equal bits. */
   readonly numericClass: string;
   /** Content hash of the experts' weights. */
@@ -54,10 +56,32 @@ export function identityProblem(
   return `Node ${node.id} computes as ${node.numericClass}, not ${identity.numericClass}`;
 }
 
-/** Experts that fit a node. */
-export function capacityOf(node: Pick<ClusterNode, "memoryBytes" | "expertBytes">): number {
-  assert(node.expertBytes > 0, `an expert takes ${node.expertBytes} bytes`);
-  return Math.max(0, Math.floor(node.memoryBytes / node.expertBytes));
+type NodeSizes = Pick<ClusterNode, "memoryBytes" | "expertBytes" | "layerBytes">;
+
+/** Bytes of an expert of each layer of the grid, in its order. */
+export function layerBytesOf(node: NodeSizes, layers: number): readonly number[] {
+  const { expertBytes, layerBytes } = node;
+  assert(expertBytes > 0, `an expert takes ${expertBytes} bytes`);
+  assert(!layerBytes || layerBytes.length === layers, `${layerBytes?.length} of ${layers} layers`);
+  return layerBytes ?? Array.from({ length: layers }, () => expertBytes);
+}
+
+/** Experts that fit a node, if it has as many of each layer. */
+export function capacityOf(node: NodeSizes): number {
+  const { memoryBytes, expertBytes, layerBytes } = node;
+  assert(expertBytes > 0, `an expert takes ${expertBytes} bytes`);
+  const mean = layerBytes
+    ? layerBytes.reduce((sum, bytes) => sum + bytes, 0) / layerBytes.length
+    : expertBytes;
+  return Math.max(0, Math.floor(memoryBytes / mean));
+}
+
+/** Memory that some experts take on a node. */
+export function bytesOfSlots(node: NodeSizes, grid: ExpertGrid, slots: Iterable<number>): number {
+  const layerBytes = layerBytesOf(node, grid.layers.length);
+  let bytes = 0;
+  for (const slot of slots) bytes += layerBytes[grid.rowOf(slot)]!;
+  return bytes;
 }
 
 /** Slots that a plan gives to a node. */

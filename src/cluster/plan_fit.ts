@@ -3,13 +3,15 @@
  * exist only on paper, with the planner that will do it for real.
  */
 import { ExpertGrid } from "./expert_grid.ts";
-import { capacityOf, type ClusterNode, type NodeId } from "./placement.ts";
+import { layerQuotas, type NodeRoom } from "./packing.ts";
+import { bytesOfSlots, type ClusterNode, type NodeId } from "./placement.ts";
 import { defaultPlanPolicy, planPlacement } from "./planner.ts";
 
 export interface FitRequest {
   readonly layers: readonly number[];
   readonly experts: number;
-  readonly expertBytes: number;
+  /** Bytes of an expert of each layer. */
+  readonly layerBytes: readonly number[];
   /** Speed in any unit; only ratios count. */
   readonly nodes: readonly { id: NodeId; memoryBytes: number; speed: number }[];
   readonly replicas: number;
@@ -44,10 +46,11 @@ export interface Fit {
 
 export function planFit(request: FitRequest): Fit {
   const grid = new ExpertGrid(request);
-  const { expertBytes, replicas } = request;
+  const { layerBytes, replicas } = request;
+  const expertBytes = Math.max(...layerBytes);
   const nodes = request.nodes.map((node): ClusterNode => ({
     ...node,
-    expertBytes,
+    ...{ expertBytes, layerBytes },
     numericClass: "",
     weightHash: "",
     draining: false,
@@ -66,13 +69,14 @@ export function planFit(request: FitRequest): Fit {
     held: new Map(),
     improve: false,
   });
+  const sizes = nodes.map(({ memoryBytes }) => usableBytes({ memoryBytes, layerBytes }, grid));
+  const oneCopyBytes = grid.experts * layerBytes.reduce((sum, bytes) => sum + bytes, 0);
   const room = (copies: number) =>
-    nodes.reduce((sum, node) => sum + Math.min(capacityOf(node), grid.size), 0) -
-    copies * grid.size;
+    sizes.reduce((sum, bytes) => sum + bytes, 0) - copies * oneCopyBytes;
   let replicasMax = 0;
-  const usable = nodes.filter((node) => capacityOf(node) > 0).length;
+  const usable = sizes.filter((bytes) => bytes > 0).length;
   while (replicasMax < usable && room(replicasMax + 1) >= 0) replicasMax += 1;
-  const fits = nodes.map((node) => fitOf(node, { owners: planned.owners, expertBytes }));
+  const fits = nodes.map((node) => fitOf(node, { owners: planned.owners, grid }));
   const seconds = fits.map(({ loadShare }, i) => loadShare / nodes[i]!.speed);
   const speed = nodes.reduce((sum, node) => sum + node.speed, 0);
   const copies = planned.owners.map((owners) => owners.length);
@@ -80,7 +84,7 @@ export function planFit(request: FitRequest): Fit {
     nodes: fits,
     isCovered: planned.uncovered.length === 0,
     isReplicated: planned.underReplicated === 0,
-    missingBytes: Math.max(0, -room(replicas)) * expertBytes,
+    missingBytes: Math.max(0, -room(replicas)),
     replicasMax,
     lossesSurvived: Math.max(0, Math.min(...copies) - 1),
     balance: Math.max(...seconds) * speed,
@@ -88,22 +92,24 @@ export function planFit(request: FitRequest): Fit {
   };
 }
 
+/** What of a node's memory whole experts can use, with as many of each layer as possible. */
+function usableBytes(room: NodeRoom, grid: ExpertGrid): number {
+  return layerQuotas([room], grid)
+    .reduce((sum, [quota], row) => sum + quota! * room.layerBytes[row]!, 0);
+}
+
 function fitOf(
   node: ClusterNode,
-  args: { owners: readonly (readonly NodeId[])[]; expertBytes: number },
+  { owners, grid }: { owners: readonly (readonly NodeId[])[]; grid: ExpertGrid },
 ): NodeFit {
-  let [experts, load] = [0, 0];
-  for (const owners of args.owners) {
-    if (!owners.includes(node.id)) continue;
-    experts += 1;
-    load += 1 / owners.length;
-  }
-  const bytes = experts * args.expertBytes;
+  const slots = owners.flatMap((list, slot) => list.includes(node.id) ? [slot] : []);
+  const load = slots.reduce((sum, slot) => sum + 1 / owners[slot]!.length, 0);
+  const bytes = bytesOfSlots(node, grid, slots);
   return {
     id: node.id,
-    experts,
+    experts: slots.length,
     bytes,
     freeBytes: node.memoryBytes - bytes,
-    loadShare: load / args.owners.length,
+    loadShare: load / owners.length,
   };
 }

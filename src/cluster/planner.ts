@@ -130,8 +130,11 @@ function packAll(draft: Draft, policy: PlanPolicy): void {
   if (members.some((node) => draft.nodes[node]!.offers !== undefined)) return;
   // Nodes that hold something already are filled by `repair`, which prefers what is loaded.
   if (members.some((node) => draft.owners.some((_, slot) => draft.holds({ node, slot })))) return;
-  const capacities = members.map((node) => Math.min(draft.capacity(node), grid.size));
-  layerQuotas(capacities, grid.layers.length).forEach((quotas, row) => {
+  const rooms = members.map((node) => {
+    const { memoryBytes } = draft.nodes[node]!;
+    return { memoryBytes, layerBytes: draft.layerBytes(node) };
+  });
+  layerQuotas(rooms, grid).forEach((quotas, row) => {
     const first = row * grid.experts;
     let replicas = Math.min(policy.replicas, members.length);
     while (replicas > 0 && !fitsLayer(quotas, grid.experts, replicas)) replicas -= 1;

@@ -65,15 +65,15 @@ export abstract class ExpertStore {
       : await StoredExpertStore.openFolder(source);
   }
 
-  /** Bytes on a backend of the largest expert of any layer. */
-  get expertBytes(): number {
-    return Math.max(...this.layers.map((layer) => {
-      return parts.reduce((sum, part) => {
+  /** Bytes on a backend of an expert of each of `layers`: outer layers may have wider formats. */
+  get layerBytes(): number[] {
+    return this.layers.map((layer) =>
+      parts.reduce((sum, part) => {
         const request = this.request(layer, part);
         const shape = { ...request, format: this.format(request) };
         return sum + panelBytes(shape) * panelCount(shape);
-      }, 0);
-    }));
+      }, 0)
+    );
   }
 
   /** Reads one expert's ranges into new matrices; on failure nothing is left behind. */

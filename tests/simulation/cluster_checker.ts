@@ -15,7 +15,9 @@ const CRASH_MEMORY_MS = 1500;
 
 export class ClusterChecker {
   readonly #grid: ExpertGrid;
-  readonly #capacities: ReadonlyMap<string, number>;
+  readonly #memory: ReadonlyMap<string, number>;
+  /** Bytes of an expert, by slot. */
+  readonly #sizes: readonly number[];
   readonly #nowMs: () => number;
   /** What each running node has in memory, and what crashed ones had, with the time. */
   readonly #held = new Map<string, Set<number>>();
@@ -38,11 +40,14 @@ export class ClusterChecker {
 
   constructor(args: {
     grid: ExpertGrid;
-    capacities: ReadonlyMap<string, number>;
+    /** Bytes of each node. */
+    memory: ReadonlyMap<string, number>;
+    sizes: readonly number[];
     nowMs: () => number;
   }) {
     this.#grid = args.grid;
-    this.#capacities = args.capacities;
+    this.#memory = args.memory;
+    this.#sizes = args.sizes;
     this.#nowMs = args.nowMs;
   }
 
@@ -84,19 +89,22 @@ export class ClusterChecker {
     this.#plans = [placement, ...this.#plans.slice(0, 1)];
     this.counts.plans += 1;
     assert.equal(placement.owners.length, this.#grid.size);
-    const used = new Map<string, number>();
-    for (const owners of placement.owners) {
+    const owned = new Map<string, number[]>();
+    for (const [slot, owners] of placement.owners.entries()) {
       assert.equal(new Set(owners).size, owners.length, "two copies on one node");
-      for (const node of owners) used.set(node, (used.get(node) ?? 0) + 1);
+      for (const node of owners) owned.set(node, [...owned.get(node) ?? [], slot]);
     }
-    for (const [node, count] of used) {
-      assert.ok(count <= this.#capacities.get(node)!, `${node} is to hold ${count} experts`);
-    }
+    for (const [node, slots] of owned) this.#checkRoom(node, slots, "is to hold");
   }
 
   assigned(node: string, { keep }: Assignment): void {
-    const capacity = this.#capacities.get(node)!;
-    assert.ok(keep.size <= capacity, `${node} shall keep ${keep.size} of at most ${capacity}`);
+    this.#checkRoom(node, keep, "shall keep");
+  }
+
+  #checkRoom(node: string, slots: Iterable<number>, what: string): void {
+    const bytes = [...slots].reduce((sum, slot) => sum + this.#sizes[slot]!, 0);
+    const most = this.#memory.get(node)!;
+    assert.ok(bytes <= most, `${node} ${what} ${bytes} bytes of at most ${most}`);
   }
 
   started(node: string): void {
@@ -112,7 +120,7 @@ export class ClusterChecker {
   loaded(node: string, slot: number): void {
     const held = this.#held.get(node)!;
     held.add(slot);
-    assert.ok(held.size <= this.#capacities.get(node)!, `${node} is out of memory`);
+    this.#checkRoom(node, held, "has loaded");
   }
 
   /** No owner drops the last copy, but when another one has just died. */

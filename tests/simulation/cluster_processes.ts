@@ -9,7 +9,7 @@ import { type Assignment, type HeldReport, Holdings } from "@/cluster/holdings.t
 import { LeaseKeeper } from "@/cluster/lease_keeper.ts";
 import { MemberTable } from "@/cluster/member_table.ts";
 import type { Member, MembershipView, PlanProposal } from "@/cluster/membership.ts";
-import { capacityOf, type ClusterNode } from "@/cluster/placement.ts";
+import { bytesOfSlots, type ClusterNode } from "@/cluster/placement.ts";
 import type { ClusterChecker } from "./cluster_checker.ts";
 import { type ConnectionClosed, type Network, type Process, TICK_MS } from "./cluster_network.ts";
 import { computeExperts, type MockCall, type PairValue } from "./mock_experts.ts";
@@ -173,7 +173,8 @@ export class SimShard implements Process {
       node: node.id,
       incarnation,
       grid: world.grid,
-      capacity: capacityOf(node),
+      capacity: node.memoryBytes,
+      sizeOf: (slot) => bytesOfSlots(node, world.grid, [slot]),
     });
   }
 

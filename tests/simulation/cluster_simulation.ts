@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import type { ClusterBounds } from "@/cluster/bounds.ts";
 import { ExpertGrid } from "@/cluster/expert_grid.ts";
-import type { ClusterNode } from "@/cluster/placement.ts";
+import { bytesOfSlots, type ClusterNode } from "@/cluster/placement.ts";
 import { defaultPlanPolicy } from "@/cluster/planner.ts";
 import { seededRandom } from "@/random.ts";
 import { ClusterChecker } from "./cluster_checker.ts";
@@ -110,11 +110,15 @@ function nodesOf(setup: Setup, random: Random): ClusterNode[] {
   const slots = setup.layers * setup.experts;
   const survivors = Math.max(1, setup.shards - 1);
   const needed = Math.ceil(slots * (setup.gentle ? 2 : 1) / survivors);
+  // Half of the worlds have layers whose experts differ; room that none of them fills is given on top.
+  const differ = setup.shards % 2 === 0;
+  const layerBytes = Array.from({ length: setup.layers }, (_, i) => differ ? 7 + 6 * (i % 2) : 10);
+  const spareBytes = differ ? 2 * 13 + 3 * needed : 0;
   return Array.from({ length: setup.shards }, (_, i) => ({
     id: `shard-${i}`,
     speed: pick(random, [500, 1000, 2000]),
-    memoryBytes: 10 * (needed + setup.extraRoom),
-    expertBytes: 10,
+    memoryBytes: 10 * (needed + setup.extraRoom) + spareBytes,
+    ...{ expertBytes: Math.max(...layerBytes), layerBytes },
     numericClass: "c",
     weightHash: "w",
     draining: false,
@@ -162,7 +166,11 @@ export class ClusterSimulation {
       bounds,
       checker: new ClusterChecker({
         grid,
-        capacities: new Map(nodes.map(({ id, memoryBytes }) => [id, memoryBytes / 10])),
+        memory: new Map(nodes.map(({ id, memoryBytes }) => [id, memoryBytes])),
+        sizes: Array.from(
+          { length: grid.size },
+          (_, slot) => bytesOfSlots(nodes[0]!, grid, [slot]),
+        ),
         nowMs: () => network.nowMs,
       }),
       fronts: Array.from({ length: setup.fronts }, (_, i) => `front-${i}`),
