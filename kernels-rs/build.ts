@@ -1,6 +1,6 @@
 /**
- * Builds `kernels-rs/compute` into `wasm/compute-<variant>` (wasm-pack layout: glue, types,
- * package.json) and records sources, toolchain and results in `wasm/manifest.json`. The picture
+ * Builds `kernels-rs/compute` into `wasm/compute-<variant>` and, with the ops of training, into
+ * `wasm/train-<variant>` (wasm-pack layout: glue, types, package.json) and records sources, toolchain and results in `wasm/manifest.json`. The picture
  * codec has its own script. Run it after every change of the crate:
  *
  *     deno task build:wasm [--check]
@@ -55,8 +55,9 @@ const threadFlags = [
   ...["__wasm_init_tls", "__tls_size", "__tls_align", "__tls_base"]
     .map((name) => `-Clink-arg=--export=${name}`),
 ];
+const relaxedThreads = "compute-relaxed-threads";
 const flagsOf: Record<string, string[]> = {
-  "compute-relaxed-threads": [
+  [relaxedThreads]: [
     "-Ctarget-feature=+simd128,+relaxed-simd,+atomics,+bulk-memory",
     ...threadFlags,
     ...narrowFlags,
@@ -73,6 +74,11 @@ const flagsOf: Record<string, string[]> = {
     ...wideFlags,
   ],
 };
+// The same flags, with the ops of training.
+flagsOf["train-relaxed-threads"] = flagsOf[relaxedThreads]!;
+flagsOf["train-simd"] = flagsOf["compute-simd"]!;
+
+const isTraining = (name: string) => name.startsWith("train-");
 
 const cargoFlags = ["--locked", "-Zbuild-std=std,panic_abort"];
 
@@ -91,6 +97,7 @@ async function buildModule(name: string, outFolder: string): Promise<void> {
     ...["build", "--mode", "force", "--release", "--target", "web", "--no-opt"],
     ...["--out-dir", outFolder, ".", "--"],
     ...cargoFlags,
+    ...isTraining(name) ? ["--features", "train"] : [],
   ], buildEnvironment(name));
   await Deno.remove(join(outFolder, ".gitignore"));
 }

@@ -32,6 +32,8 @@ mod simd;
 mod team;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "train")]
+mod train;
 
 use simd::{Active, Vector};
 use team::{Control, Team};
@@ -40,6 +42,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 /// Hash of the record table; the host must have the same.
 #[wasm_bindgen]
 pub fn table_hash() -> u32 {
+    #[cfg(feature = "train")]
+    return record::TABLE_HASH ^ train::record::TABLE_HASH;
+    #[cfg(not(feature = "train"))]
     record::TABLE_HASH
 }
 

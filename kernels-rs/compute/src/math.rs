@@ -62,6 +62,14 @@ pub fn gelu<V: Vector>(x: V) -> V {
     x.at_least(V::splat(0.0)).sub(size.mul(V::splat(0.5)).mul(tail))
 }
 
+/// The normal distribution's cumulative probability.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn normal_cdf<V: Vector>(x: V) -> V {
+    let tail = erfc(x.abs().mul(V::splat(std::f32::consts::FRAC_1_SQRT_2))).mul(V::splat(0.5));
+    V::pick_less(x, V::splat(0.0), tail, V::splat(1.0).sub(tail))
+}
+
 /// Sum of the lanes in a fixed order.
 #[inline(always)]
 pub fn lane_sum<V: Vector>(v: V) -> f32 {

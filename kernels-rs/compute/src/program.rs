@@ -43,6 +43,8 @@ unsafe fn execute<V: Dot>(record: *const u64, team: &Team) {
         Patchify::OPCODE => patchify::patchify(&Patchify::read(record), team),
         Sample::OPCODE => sample::sample::<V>(&Sample::read(record), team),
         Probe::OPCODE => probe::probe::<V>(&Probe::read(record), team),
+        #[cfg(feature = "train")]
+        opcode if crate::train::execute::<V>(opcode, record, team) => {}
         unknown => team.refuse(Fault::Opcode, unknown as i32),
     }
 }

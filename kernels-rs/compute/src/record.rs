@@ -40,7 +40,7 @@ impl<T> Slot for *mut T {
 }
 
 /// FNV-1a, 32 bits.
-const fn hash_bytes(mut hash: u32, bytes: &[u8]) -> u32 {
+pub const fn hash_bytes(mut hash: u32, bytes: &[u8]) -> u32 {
     let mut i = 0;
     while i < bytes.len() {
         hash = (hash ^ bytes[i] as u32).wrapping_mul(0x0100_0193);
@@ -63,9 +63,9 @@ macro_rules! records {
                     let mut place = 0;
                     $(
                         place += 1;
-                        let $slot = <$kind as Slot>::from_slot(record.add(place).read());
+                        let $slot = <$kind as $crate::record::Slot>::from_slot(record.add(place).read());
                     )*
-                    assert!(place < RECORD_BYTES / 8);
+                    assert!(place < $crate::record::RECORD_BYTES / 8);
                     Self { $($slot),* }
                 }
             }
@@ -75,18 +75,22 @@ macro_rules! records {
         pub const TABLE_HASH: u32 = {
             let mut hash = 0x811c_9dc5;
             $(
-                hash = hash_bytes(hash, stringify!($opcode).as_bytes());
-                hash = hash_bytes(hash, stringify!($name).as_bytes());
+                hash = $crate::record::hash_bytes(hash, stringify!($opcode).as_bytes());
+                hash = $crate::record::hash_bytes(hash, stringify!($name).as_bytes());
                 $(
-                    hash = hash_bytes(hash, b",");
-                    hash = hash_bytes(hash, stringify!($slot).as_bytes());
-                    hash = hash_bytes(hash, &[b':', <$kind as Slot>::KIND]);
+                    hash = $crate::record::hash_bytes(hash, b",");
+                    hash = $crate::record::hash_bytes(hash, stringify!($slot).as_bytes());
+                    hash =
+                        $crate::record::hash_bytes(hash, &[b':', <$kind as $crate::record::Slot>::KIND]);
                 )*
             )*
             hash
         };
     };
 }
+
+#[cfg(feature = "train")]
+pub(crate) use records;
 
 records! {
     1 PackRows {

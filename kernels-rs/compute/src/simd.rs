@@ -26,6 +26,7 @@ pub trait Vector: Copy {
     fn min(self, other: Self) -> Self;
     fn max(self, other: Self) -> Self;
     fn abs(self) -> Self;
+    fn sqrt(self) -> Self;
     /// Nearest integer, ties to even.
     fn nearest(self) -> Self;
     /// `self * factor + addend`, fused or not, but always the same way in one artefact.
@@ -134,6 +135,9 @@ pub mod scalar {
         }
         fn abs(self) -> Self {
             self.map(f32::abs)
+        }
+        fn sqrt(self) -> Self {
+            self.map(f32::sqrt)
         }
         fn nearest(self) -> Self {
             self.map(f32::round_ties_even)
@@ -278,6 +282,10 @@ pub mod wasm {
                 #[inline(always)]
                 fn abs(self) -> Self {
                     Self(f32x4_abs(self.0))
+                }
+                #[inline(always)]
+                fn sqrt(self) -> Self {
+                    Self(f32x4_sqrt(self.0))
                 }
                 #[inline(always)]
                 fn nearest(self) -> Self {

@@ -15,6 +15,7 @@ import type {
 } from "../backend.ts";
 import { expertBytes, panelBytes, panelCount } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
+import type { TrainingOps } from "../training_ops.ts";
 import { CONTROL_BYTES } from "./control.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
 import { type Variant, WIDE_VARIANT } from "./features.ts";
@@ -25,6 +26,7 @@ import { Arena, LinearMemory, narrowMemory, PAGE_BYTES, wideMemory } from "./mem
 import { recordingOps } from "./ops.ts";
 import { type OpProfile, ProfilingExecutor } from "./profile.ts";
 import { ThreadTeam } from "./team.ts";
+import { recordingTrainingOps } from "./training_ops.ts";
 import { chooseVariant, loadModule, type VariantOptions } from "./variant.ts";
 
 /**
@@ -38,8 +40,6 @@ export interface WasmBackendOptions extends VariantOptions {
   readonly kernelsFolder?: URL;
   /** Starts a worker that runs `worker.ts`: bundled programs have no sources beside them. */
   readonly startWorker?: () => Worker;
-  /** Take the kernels that know the ops of training. */
-  readonly training?: boolean;
   /** Books the time of every op, which makes all of them slower. */
   readonly profile?: OpProfile;
 }
@@ -66,19 +66,21 @@ export async function openWasmBackend(options: WasmBackendOptions = {}): Promise
   const { variant, reason } = chooseVariant(options);
   const module = await loadModule(variant, options);
   const { arena, executor: plain } = variant === "simd"
-    ? startInline(module)
+    ? startInline(module, options.training ?? false)
     : await startTeam(module, teamMemory(variant, options.memoryBytes), options);
   const executor = options.profile
     ? new ProfilingExecutor(plain, arena.memory, options.profile)
     : plain;
   // No result depends on the address width.
   const family = variant.startsWith("relaxed") ? "relaxed-simd" : "simd128";
-  return new WasmBackend(new Machine(arena, executor), {
+  const machine = new Machine(arena, executor);
+  const description = {
     variant: variantNames[variant],
     reason,
     threads: executor.threads,
     numericClass: `wasm/${family}${executor.fused ? "-fused" : ""}/${ARITHMETIC_VERSION}`,
-  });
+  };
+  return new WasmBackend(machine, description, options.training ?? false);
 }
 
 function teamSize(requested: number | undefined): number {
@@ -95,9 +97,12 @@ function teamSize(requested: number | undefined): number {
   );
 }
 
-function startInline(module: WebAssembly.Module): { arena: Arena; executor: Executor } {
+function startInline(
+  module: WebAssembly.Module,
+  training: boolean,
+): { arena: Arena; executor: Executor } {
   const kernels = instantiateKernels(module);
-  checkTable(kernels.table_hash());
+  checkTable(kernels.table_hash(), training);
   const memory = new LinearMemory(kernels.memory);
   const arena = new Arena(memory);
   const control = arena.allocate(CONTROL_BYTES);
@@ -128,13 +133,14 @@ function teamMemory(variant: Variant, memoryBytes: number | undefined): LinearMe
 async function startTeam(
   module: WebAssembly.Module,
   memory: LinearMemory,
-  options: Pick<WasmBackendOptions, "threads" | "startWorker">,
+  options: Pick<WasmBackendOptions, "threads" | "startWorker" | "training">,
 ): Promise<{ arena: Arena; executor: Executor }> {
   const threads = teamSize(options.threads);
   const arena = new Arena(memory);
   const control = arena.allocate(CONTROL_BYTES);
-  const { startWorker } = options;
-  const team = { module, memory, control, threads, ...(startWorker && { startWorker }) };
+  const { startWorker, training = false } = options;
+  const start = { module, memory, control, threads, training };
+  const team = { ...start, ...(startWorker && { startWorker }) };
   return { arena, executor: await ThreadTeam.start(team) };
 }
 
@@ -142,12 +148,14 @@ export class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly description: BackendDescription;
   readonly ops: Ops;
+  readonly training?: TrainingOps;
   readonly #machine: Machine;
 
-  constructor(machine: Machine, description: BackendDescription) {
+  constructor(machine: Machine, description: BackendDescription, training: boolean) {
     this.#machine = machine;
     this.description = description;
     this.ops = recordingOps(machine);
+    if (training) this.training = recordingTrainingOps(machine);
   }
 
   allocate(dtype: DType, shape: readonly number[]): Tensor {

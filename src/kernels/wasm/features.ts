@@ -10,6 +10,9 @@ export const WIDE_VARIANT = "relaxed-threads-64";
 /** All committed artefacts. */
 export const variants = [...narrowVariants, WIDE_VARIANT] as const;
 
+/** Those that also come with the ops of training. */
+export const trainingVariants: readonly Variant[] = ["relaxed-threads", "simd"];
+
 export type Variant = (typeof variants)[number];
 
 export interface Features {

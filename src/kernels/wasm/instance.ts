@@ -4,7 +4,7 @@
  * the start call (which gives each thread its stack).
  */
 import { OperatingError } from "@/errors.ts";
-import { tableHash } from "./records.ts";
+import { tableHash, trainingTableHash } from "./records.ts";
 
 /** Stack of one thread. */
 const STACK_BYTES = 1024 * 1024;
@@ -36,8 +36,8 @@ export function instantiateKernels(
 }
 
 /** Refuses kernels that were built from another record table than this program's. */
-export function checkTable(hash: number): void {
-  if (hash >>> 0 === tableHash()) return;
+export function checkTable(hash: number, training: boolean): void {
+  if (hash >>> 0 === (training ? trainingTableHash() : tableHash())) return;
   throw new OperatingError(
     "unavailable",
     "Cannot use the compute kernels: they were built for another version of this program",

@@ -5,7 +5,7 @@
 import type { Clock } from "@/clock.ts";
 import type { Executor } from "./executor.ts";
 import type { LinearMemory } from "./memory.ts";
-import { RECORD_BYTES, type RecordName, recordTable } from "./records.ts";
+import { nameOfOpcode, RECORD_BYTES, slotsOf } from "./records.ts";
 
 /** Times of one op, of one shape where the op has one. */
 export interface OpTime {
@@ -50,8 +50,6 @@ export class OpProfile {
 function medianOf(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
-
-const names = Object.keys(recordTable) as RecordName[];
 
 /** Runs every record as a program of its own and books its time under its op. */
 export class ProfilingExecutor implements Executor {
@@ -101,8 +99,8 @@ export class ProfilingExecutor implements Executor {
 
   #nameOf(address: number): string {
     const words = this.#memory.words;
-    const name = names[words[address / 4]! - 1]!;
-    const slots: readonly string[] = recordTable[name];
+    const name = nameOfOpcode(words[address / 4]!);
+    const slots = slotsOf(name);
     const value = (slot: string) => {
       const index = slots.indexOf(`${slot}:i`);
       return index < 0 ? undefined : words[address / 4 + 2 * (index + 1)]!;

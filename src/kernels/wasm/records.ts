@@ -3,6 +3,7 @@
  * `kernels-rs/compute/src/record.rs`; both sides hash it). Also how a record is written.
  */
 import { assert } from "@/assert.ts";
+import { FIRST_TRAINING_OPCODE, trainingRecordTable } from "./training_records.ts";
 
 /** Bytes of one record: an opcode and up to 31 slots of eight bytes. */
 export const RECORD_BYTES = 256;
@@ -190,14 +191,30 @@ export const recordTable = {
   probe: ["kind:i", "memory:p", "count:i", "out:p"],
 } as const satisfies Record<string, readonly `${string}:${"p" | "i" | "f"}`[]>;
 
-export type RecordName = keyof typeof recordTable;
+type Table = typeof recordTable & typeof trainingRecordTable;
+
+export type RecordName = keyof Table;
 
 type SlotName<S> = S extends `${infer Name}:${string}` ? Name : never;
 
 /** Values of an op's slots by name. */
 export type Slots<Name extends RecordName> = Readonly<
-  Record<SlotName<(typeof recordTable)[Name][number]>, number>
+  Record<SlotName<Table[Name][number]>, number>
 >;
+
+/** The op of a record. */
+export function nameOfOpcode(opcode: number): RecordName {
+  const isTraining = opcode >= FIRST_TRAINING_OPCODE;
+  const table = isTraining ? trainingRecordTable : recordTable;
+  const name = Object.keys(table)[opcode - (isTraining ? FIRST_TRAINING_OPCODE : 1)];
+  assert(name !== undefined, `opcode ${opcode}`);
+  return name as RecordName;
+}
+
+/** Slots of an op with their kinds. */
+export function slotsOf(name: RecordName): readonly string[] {
+  return { ...recordTable, ...trainingRecordTable }[name];
+}
 
 interface SlotLayout {
   readonly name: string;
@@ -209,15 +226,21 @@ interface RecordLayout {
   readonly slots: readonly SlotLayout[];
 }
 
-const layouts: ReadonlyMap<string, RecordLayout> = new Map(
-  Object.entries(recordTable).map(([name, slots], index) => [name, {
-    opcode: index + 1,
+type SlotTable = Readonly<Record<string, readonly string[]>>;
+
+const layoutsOf = (table: SlotTable, firstOpcode: number): [string, RecordLayout][] =>
+  Object.entries(table).map(([name, slots], index) => [name, {
+    opcode: firstOpcode + index,
     slots: slots.map((slot) => {
       const [slotName, kind] = slot.split(":");
       return { name: slotName!, isFloat: kind === "f" };
     }),
-  }]),
-);
+  }]);
+
+const layouts: ReadonlyMap<string, RecordLayout> = new Map([
+  ...layoutsOf(recordTable, 1),
+  ...layoutsOf(trainingRecordTable, FIRST_TRAINING_OPCODE),
+]);
 
 /** Writes one record at byte `address` of the memory that both views show. */
 export function writeRecord<Name extends RecordName>(
@@ -250,11 +273,21 @@ export function writeRecord<Name extends RecordName>(
 
 const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
-/** FNV-1a over "<opcode><Name>,<slot>:<kind>…" of all ops, as the kernels compute it. */
+/** Hash of the table of serving, as those kernels compute it. */
 export function tableHash(): number {
+  return hashOf(recordTable, 1);
+}
+
+/** Hash of both tables, as the kernels with the ops of training compute it. */
+export function trainingTableHash(): number {
+  return (tableHash() ^ hashOf(trainingRecordTable, FIRST_TRAINING_OPCODE)) >>> 0;
+}
+
+/** FNV-1a over "<opcode><Name>,<slot>:<kind>…" of all ops. */
+function hashOf(table: SlotTable, firstOpcode: number): number {
   let text = "";
-  for (const [index, [name, slots]] of Object.entries(recordTable).entries()) {
-    text += `${index + 1}${name[0]!.toUpperCase()}${name.slice(1)}`;
+  for (const [index, [name, slots]] of Object.entries(table).entries()) {
+    text += `${firstOpcode + index}${name[0]!.toUpperCase()}${name.slice(1)}`;
     for (const slot of slots) text += `,${snakeCase(slot)}`;
   }
   let hash = 0x811c9dc5;

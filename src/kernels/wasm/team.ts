@@ -54,6 +54,8 @@ export class ThreadTeam implements Executor {
       memory: LinearMemory;
       control: number;
       threads: number;
+      /** The module knows the ops of training. */
+      training: boolean;
       /** Starts `worker.ts`. */
       startWorker?: () => Worker;
     },
@@ -79,7 +81,7 @@ export class ThreadTeam implements Executor {
         Promise.all(threads.map((thread) => thread.ready)),
         failure.promise,
       ]);
-      for (const answer of answers) checkTable(answer.tableHash);
+      for (const answer of answers) checkTable(answer.tableHash, options.training);
       const fused = answers[0]!.fused;
       return new ThreadTeam({ threads, memory, control, failure: failure.promise, fused });
     } catch (error) {

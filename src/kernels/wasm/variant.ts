@@ -2,7 +2,14 @@
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import { PAGE_BYTES } from "./memory.ts";
-import { narrowVariants, obstacle, probeFeatures, type Variant, WIDE_VARIANT } from "./features.ts";
+import {
+  narrowVariants,
+  obstacle,
+  probeFeatures,
+  trainingVariants,
+  type Variant,
+  WIDE_VARIANT,
+} from "./features.ts";
 
 /** Modules, or their bytes, by variant. */
 export type ModuleBytes = Readonly<Partial<Record<Variant, BufferSource | WebAssembly.Module>>>;
@@ -14,6 +21,8 @@ export interface VariantOptions {
   readonly modules?: ModuleBytes;
   /** Estimate of all memory that will be needed; decides the address width. */
   readonly memoryBytes?: number;
+  /** Take the kernels that know the ops of training; they have 32-bit addresses. */
+  readonly training?: boolean;
 }
 
 /**
@@ -23,10 +32,13 @@ export interface VariantOptions {
  */
 export function chooseVariant(options: VariantOptions): { variant: Variant; reason: string } {
   const features = probeFeatures();
-  const blocked = (variant: Variant) =>
-    options.modules && !options.modules[variant]
-      ? "its module is not part of this program"
-      : obstacle(variant, features);
+  const blocked = (variant: Variant) => {
+    if (options.modules && !options.modules[variant]) {
+      return "its module is not part of this program";
+    }
+    if (options.training && !trainingVariants.includes(variant)) return "it cannot train";
+    return obstacle(variant, features);
+  };
   if (options.variant) {
     const problem = blocked(options.variant);
     if (problem === "") return { variant: options.variant, reason: "requested" };
@@ -73,11 +85,12 @@ const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
 /** Compiles a variant's module. */
 export async function loadModule(
   variant: Variant,
-  options: { kernelsFolder?: URL; modules?: ModuleBytes },
+  options: { kernelsFolder?: URL; modules?: ModuleBytes; training?: boolean },
 ): Promise<WebAssembly.Module> {
   const given = options.modules?.[variant];
   if (given instanceof WebAssembly.Module) return given;
-  const url = new URL(`compute-${variant}/compute_bg.wasm`, options.kernelsFolder ?? defaultFolder);
+  const kind = options.training ? "train" : "compute";
+  const url = new URL(`${kind}-${variant}/compute_bg.wasm`, options.kernelsFolder ?? defaultFolder);
   try {
     return await WebAssembly.compile(given ?? await readBytes(url));
   } catch (cause) {
