@@ -8,7 +8,7 @@ import type { Backend } from "@/kernels/backend.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
 import { BufferPool } from "@/training/buffer_pool.ts";
 import { AdamW } from "@/training/optimizer.ts";
-import { BatchTensors, type PackedBatch, PackedModel } from "@/training/packed_forward.ts";
+import { BatchTensors, PackedModel, type ProgramBatch } from "@/training/packed_forward.ts";
 import type { Parameter } from "@/training/parameter_set.ts";
 import { readStore } from "@/training/parameter_values.ts";
 import { Tape } from "@/training/tape.ts";
@@ -78,7 +78,7 @@ export async function trainingParity(fixture: Fixture, backend: Backend): Promis
 function packCases(
   samples: readonly { readonly goldens: ReadonlyMap<string, GoldenTensor> }[],
   imageTokenId: number,
-): PackedBatch & { readonly answers: readonly number[] } {
+): ProgramBatch & { readonly answers: readonly number[] } {
   const tokenIds: number[] = [];
   const positions: number[] = [];
   const visualRows: number[] = [];

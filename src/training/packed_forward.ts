@@ -5,6 +5,7 @@
  */
 import { assert } from "@/assert.ts";
 import type { Backend, KvCache } from "@/kernels/backend.ts";
+import type { PackedBatch } from "@/data/stream/packed_batch.ts";
 import { adapt, mergeOrder } from "@/model/adapter.ts";
 import { tokensPerTile } from "@/model/config.ts";
 import { decode } from "@/model/decoder.ts";
@@ -17,23 +18,11 @@ import type { Tensor } from "@/tensor/tensor.ts";
 import type { Tape } from "./tape.ts";
 import type { TrainableModel } from "./training_source.ts";
 
-/** Samples packed into rows, and what is to be learnt from them. */
-export interface PackedBatch {
-  /** [R]; rows of visual tokens may hold any valid id. */
-  readonly tokenIds: Int32Array;
-  /** [R] from 0 in each sample. */
-  readonly positions: Int32Array;
-  /** u8 [T, S, S, 3] */
-  readonly tiles: Uint8Array;
-  /** [T * tokensPerTile] rows that take the visual tokens, in their order. */
-  readonly visualRows: Int32Array;
-  /** [K] ascending: the logits of these rows predict … */
-  readonly scoredRows: Int32Array;
-  /** … these tokens … */
-  readonly targets: Int32Array;
-  /** … and this is the weight of each in the loss. */
-  readonly weights: Float32Array;
-}
+/** The part of a packed batch that the program reads. */
+export type ProgramBatch = Pick<
+  PackedBatch,
+  "tokenIds" | "positions" | "tiles" | "visualRows" | "scoredRows" | "targets" | "weights"
+>;
 
 /** Host values of one program; freed once it has run. */
 export class BatchTensors {
@@ -103,7 +92,7 @@ export class PackedModel {
   /** Records the program and returns the logits [K, V] of the scored rows. */
   async forward(
     tape: Tape,
-    options: { batch: PackedBatch; tensors: BatchTensors; tap?: Tap },
+    options: { batch: ProgramBatch; tensors: BatchTensors; tap?: Tap },
   ): Promise<Tensor> {
     const { batch, tensors } = options;
     const { config, parameters } = this.model;
@@ -145,7 +134,7 @@ export class PackedModel {
   }
 
   /** Visual tokens [T * tokensPerTile, H] of all tiles; undefined without tiles. */
-  #recordVision(program: Program, batch: PackedBatch, tensors: BatchTensors): Tensor | undefined {
+  #recordVision(program: Program, batch: ProgramBatch, tensors: BatchTensors): Tensor | undefined {
     const { config, parameters } = this.model;
     const { tileSize } = config.preprocess;
     const count = batch.tiles.length / (tileSize * tileSize * 3);

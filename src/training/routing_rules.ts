@@ -48,6 +48,7 @@ function gateRule(tape: Tape, args: Parameters<Ops["gateTopK"]>[0]): void {
   const logits = tape.read(args.logits);
   const index = tape.write(args.expertIndex, false);
   const weight = tape.write(args.expertWeight, tape.isTracked(logits));
+  tape.gates.push({ logits, expertIndex: index });
   const views = () => ({
     logits: tape.data(logits),
     normalize,

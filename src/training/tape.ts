@@ -42,6 +42,14 @@ export interface DeferredProduct {
   readonly run: () => void;
 }
 
+/** What the gate of a sparse layer decided. */
+export interface Gate {
+  /** [R, E] */
+  readonly logits: Operand;
+  /** i32 [R, k] */
+  readonly expertIndex: Operand;
+}
+
 export interface TapeOptions {
   readonly backend: Backend;
   readonly pool: BufferPool;
@@ -64,6 +72,8 @@ export class Tape {
   readonly #checkpointing: boolean;
   readonly #nodes: TapeNode[] = [];
   readonly #segments: Segment[] = [{ first: 0, end: 0 }];
+  /** Gates of the sparse layers, in their order. */
+  readonly gates: Gate[] = [];
   readonly #deferred = new Map<TapeStorage, DeferredProduct>();
   /** Places that the model has not given back, oldest first. */
   readonly #places: TapeStorage[] = [];
@@ -267,6 +277,7 @@ export class Tape {
     for (const { outs } of this.#nodes) for (const value of outs) this.#finish(value);
     this.#nodes.length = 0;
     this.#places.length = 0;
+    this.gates.length = 0;
     this.#deferred.clear();
     this.#segments.splice(0, this.#segments.length, { first: 0, end: 0 });
   }
@@ -289,7 +300,8 @@ export class Tape {
     const isRecomputed = this.#checkpointing && nodes.some((node) => node.backward);
     for (const value of nodes.flatMap((node) => node.outs)) {
       const isInside = value.place === undefined || value.place.isDead;
-      if (isInside && (isRecomputed || !value.isSaved)) this.#drop(value);
+      if (!isInside || value.isKept) continue;
+      if (isRecomputed || !value.isSaved) this.#drop(value);
     }
     this.#border();
   }

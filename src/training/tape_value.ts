@@ -37,6 +37,8 @@ export class TapeValue {
   gradient: SharedGradient | undefined;
   /** The backward pass reads it. */
   isSaved = false;
+  /** It is kept to the end, also where a layer is computed again. */
+  isKept = false;
 
   constructor(
     options: {

@@ -15,7 +15,7 @@ import {
 } from "../training_ops.ts";
 import { storageOf } from "./layout.ts";
 import type { Machine } from "./machine.ts";
-import { expectShape, expectSize, sizeOf } from "./shape.ts";
+import { expectShape, expectSize, sizeOf } from "../shape.ts";
 
 const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
 /** As in `gemm.rs`: rows and columns of a register tile, steps of k packed together. */
@@ -35,6 +35,7 @@ export function recordingTrainingOps(machine: Machine): TrainingOps {
   return {
     ...productOps(machine),
     ...expertOps(machine),
+    ...pairOps(machine),
     ...routerOps(machine),
     ...normOps(machine),
     ...elementwiseOps(machine),
@@ -136,9 +137,7 @@ function productOps(
   };
 }
 
-function expertOps(
-  machine: Machine,
-): Part<"expertInputGrad" | "expertWeightGrad" | "sumPairs" | "combineRowsGrad"> {
+function expertOps(machine: Machine): Part<"expertInputGrad" | "expertWeightGrad"> {
   const sizes = (weight: Matrix) => ({
     columns: weight.columns,
     width: weight.rows,
@@ -185,6 +184,11 @@ function expertOps(
         scratch: machine.scratch(packed * FLOAT_BYTES),
       });
     },
+  };
+}
+
+function pairOps(machine: Machine): Part<"sumPairs" | "combineRowsGrad"> {
+  return {
     sumPairs({ input, pairPlace, choices, accumulate, out }) {
       const rows = rowsOf(out);
       const width = widthOf(out);
