@@ -4,38 +4,13 @@ import { parse, parseAllDocuments } from "yaml";
 import { type CommandName, type Flags, helpText, parseFlags } from "@/cli/flags.ts";
 import { root } from "../server/server_process.ts";
 import { optionalTest, probeCommand } from "../skip.ts";
+import { type Image, images } from "./images.ts";
 
 const read = (name: string) => Deno.readTextFile(`${root}deploy/${name}`);
 
 /** Parsed YAML: tests look at what they know. */
 // deno-lint-ignore no-explicit-any
 type Yaml = any;
-
-/** The command of an image, by the stages of the Dockerfile. */
-interface Image {
-  readonly command: CommandName;
-  /** Flags that the image itself gives. */
-  readonly args: readonly string[];
-  readonly port: number;
-  readonly health: string;
-}
-
-async function images(): Promise<Map<string, Image>> {
-  const stages = (await read("Dockerfile")).split(/^FROM /m).slice(1);
-  const found = new Map<string, Image>();
-  for (const stage of stages) {
-    const entry = /^ENTRYPOINT (\[[^\]]*\])/m.exec(stage.replaceAll("\\\n", ""))?.[1];
-    if (entry === undefined) continue;
-    const words: string[] = JSON.parse(entry);
-    const [command, ...args] = words.slice(words.indexOf("src/main.ts") + 1);
-    const [, name] = /^\S+ AS (\S+)/.exec(stage)!;
-    const health = /HEALTHCHECK[^\n]*\n\s+CMD ([^\n]*)/.exec(stage)![1]!;
-    const port = Number(/^EXPOSE (\d+)/m.exec(stage)![1]);
-    const tag = name === "server" ? "flotilla" : `flotilla-${name}`;
-    found.set(tag, { command: command as CommandName, args, port, health });
-  }
-  return found;
-}
 
 /** All containers of ours, with their flags parsed as the program will parse them. */
 function flagsOf(image: Image, args: readonly string[]): Flags {
@@ -56,10 +31,7 @@ Deno.test("images listen on the port that they expose and probe", async () => {
     assert.equal(port, image.port, name);
     assert.ok(image.health.includes(`${image.port}`), name);
   }
-  // A stage that compose builds is a stage of the file.
-  const text = await read("Dockerfile");
-  for (const target of ["shard", "server"]) assert.match(text, new RegExp(`AS ${target}$`, "m"));
-  assert.match(text.trimEnd().split(/^FROM /m).at(-1)!, /AS server/, "the default is the server");
+  assert.equal([...all.values()].at(-1)!.target, "server", "what is built by default");
 });
 
 Deno.test("compose.yaml starts NATS, three shards and a front that find each other", async () => {
@@ -72,11 +44,11 @@ Deno.test("compose.yaml starts NATS, three shards and a front that find each oth
   assert.equal(new Set(shards.map((name) => services[name].hostname)).size, 3, "names differ");
   for (const name of [...shards, "front"]) {
     const { image, command, secrets, volumes, build, stop_grace_period: grace } = services[name];
-    const { command: role } = all.get(image)!;
+    const { command: role, target } = all.get(image)!;
     const flags = flagsOf(all.get(image)!, command);
     const rendezvous = flags.string(role === "shard" ? "join" : "cluster");
     assert.equal(rendezvous, `nats://nats:${natsPort}/flotilla`);
-    assert.equal(build.target, role === "shard" ? "shard" : "server");
+    assert.equal(build.target, target);
     for (const flag of ["secret-file", "api-key-file"]) {
       const path = flags.string(flag);
       if (path) assert.ok(secrets.includes(path.replace("/run/secrets/", "")), `${name} ${path}`);
