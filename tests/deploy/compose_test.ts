@@ -37,8 +37,8 @@ optionalTest(
     const built = await images();
     const denoDir = await cacheFolder();
     const start = async (name: string) => {
-      const { build, command } = services[name];
-      const words = [...entries.get(build.target)!, ...command].map(here);
+      const { image, command } = services[name];
+      const words = [...built.get(image)!.words, ...command].map(here);
       // One thread, and names that differ, as hosts do there.
       const args = [...words, "--threads=1", `--name=${name}`];
       const started = await startDeno(args, ADDRESS, { XDG_CACHE_HOME: folder, DENO_DIR: denoDir });
