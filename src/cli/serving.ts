@@ -2,6 +2,7 @@
  * The composition root of serving on a machine: a folder on disk, a backend, and the parts that only
  * a server has. How a model is opened on them is `chat/open_model.ts`.
  */
+import type { Engine } from "@/engine/engine.ts";
 import { type OpenedModel, openModel, type OpenModelOptions } from "@/chat/open_model.ts";
 import { systemClock } from "@/clock.ts";
 import type { ClusterControl } from "@/cluster/cluster_control.ts";
@@ -17,6 +18,7 @@ import { openArchive } from "./archive.ts";
 import type { ClusterFlags } from "./cluster_flags.ts";
 import { openClusterExperts } from "./cluster_front.ts";
 import { openDraft } from "./draft.ts";
+import { openOnGpu } from "./gpu_serving.ts";
 import type { EngineFlags } from "./engine_flags.ts";
 
 /** What is not said of the precision is as in `precisionOf`. */
@@ -33,8 +35,10 @@ export interface ServingOptions
 }
 
 /** A model that answers, and the means to stop it. */
-export interface Serving extends OpenedModel {
+export interface Serving extends Pick<OpenedModel, "served"> {
   readonly backend: Backend;
+  /** The engine that answers at the time. */
+  readonly engine: Pick<Engine, "submit" | "stats" | "drain" | "close">;
   /** Why new requests cannot be served just now. */
   problem(): OperatingError | undefined;
   /** Of a model whose experts are computed by shards. */
@@ -42,8 +46,17 @@ export interface Serving extends OpenedModel {
   close(): Promise<void>;
 }
 
-/** Opens backend, model, tokenizer and engine; throws OperatingError with everything released. */
+/**
+ * Opens backend, model, tokenizer and engine; throws OperatingError with everything released. What
+ * was to run on a GPU runs on the wasm kernels when there is none, when it is too small, and from
+ * the moment when it is lost.
+ */
 export async function openServing(options: ServingOptions): Promise<Serving> {
+  if (options.backend.name !== "webgpu") return await openWhole(options);
+  return await openOnGpu(options, openWhole);
+}
+
+async function openWhole(options: ServingOptions): Promise<Serving> {
   const plan = await servingMemory(options);
   options.onPlan?.(plan);
   const backend = await openBackend({ memoryBytes: plan.totalBytes, ...options.backend });

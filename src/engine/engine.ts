@@ -488,6 +488,7 @@ export class Engine implements Generator {
 
   #failStep(plan: Plan, cause: unknown): void {
     this.#telemetry.stepFailed(plan, cause);
+    if (this.#backend.lost) return this.#lose(this.#backend.lost);
     // Somebody else did not answer and may do so soon: this engine is sound.
     const isOutside = cause instanceof OperatingError && cause.retryAfterSeconds !== undefined;
     if (!isOutside) this.#failedSteps += 1;

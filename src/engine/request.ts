@@ -34,6 +34,11 @@ export interface GenerationRequest {
   readonly choices: number;
   /** Log-probabilities of the prompt tokens too (`echo` with `logprobs`). */
   readonly promptLogprobs: boolean;
+  /**
+   * Tokens that each choice has already, from an engine that was lost: they are computed like the
+   * prompt, count as answered, and are not told again.
+   */
+  readonly answered?: readonly (readonly number[])[];
   /** false: no drafts for this request. Tokens are the same with and without. */
   readonly speculates?: boolean;
 }

@@ -49,7 +49,13 @@ export class RequestState {
     const promptTokens = new Set(readsPrompt(request.params) ? request.promptIds : []);
     this.live = Array.from({ length: request.choices }, (_, choice) => {
       const history = new TokenHistory(promptTokens);
-      return new Sequence({ id: args.firstSequenceId + choice, state: this, choice, history });
+      const id = args.firstSequenceId + choice;
+      const sequence = new Sequence({ id, state: this, choice, history });
+      for (const answered of request.answered?.[choice] ?? []) {
+        sequence.generated.push(answered);
+        history.push(answered);
+      }
+      return sequence;
     });
   }
 

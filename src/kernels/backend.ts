@@ -3,6 +3,7 @@
  * recorded ops in order. It knows no model. Implementations: `reference/` (plain TypeScript, the
  * oracle), `wasm/` (SIMD kernels, threads), `webgpu/` (WGSL kernels on a GPU).
  */
+import type { OperatingError } from "@/errors.ts";
 import type { DType } from "@/tensor/dtype.ts";
 import type { Storage, Tensor } from "@/tensor/tensor.ts";
 import type { Ops } from "./ops.ts";
@@ -85,6 +86,8 @@ export interface Backend {
    * flushed later only. Missing: one.
    */
   readonly programsInFlight?: number;
+  /** Why nothing will run here any more, as when a GPU is lost; missing while all is well. */
+  readonly lost?: OperatingError | undefined;
   /** Recording ops; nothing is computed before `flush` is awaited. */
   readonly ops: Ops;
   /** Recording the ops of training; missing where the backend was opened without them. */

@@ -93,6 +93,11 @@ export const metricSpecs = {
     type: "gauge",
     help: "Accepted share of the drafted tokens, since start.",
   },
+  flotilla_backend_fallbacks_total: {
+    type: "counter",
+    help: "Times that the wasm kernels took over from a GPU: at start, or when it was lost.",
+    labels: ["when"],
+  },
   flotilla_preemptions_total: {
     type: "counter",
     help: "Sequences that gave their pages to an older one and are computed again later.",

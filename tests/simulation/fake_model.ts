@@ -4,6 +4,7 @@
  * prefix changes the tokens. Plus the same function computed directly, as the oracle.
  */
 import { assert } from "@/assert.ts";
+import type { OperatingError } from "@/errors.ts";
 import type { Backend, KvCache } from "@/kernels/backend.ts";
 import { recordingOps } from "@/kernels/reference/recorder.ts";
 import { f32View, HostStorage, i32View, u8View, viewOf } from "@/kernels/reference/storage.ts";
@@ -87,6 +88,7 @@ export class FakeBackend implements Backend {
   /** Awaited by every read after its values are taken: the way back from a device. */
   arrival: () => Promise<void> = () => Promise.resolve();
   programsInFlight = 1;
+  lost: OperatingError | undefined;
   /** Most programs whose results were on their way at a time. */
   mostInFlight = 0;
   /** Reads by the number of flushes before them. */

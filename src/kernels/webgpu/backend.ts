@@ -85,6 +85,10 @@ class WebGpuBackend implements Backend {
     this.ops = recordingOps(machine);
   }
 
+  get lost(): OperatingError | undefined {
+    return this.#machine.failure;
+  }
+
   allocate(dtype: DType, shape: readonly number[]): Tensor {
     const sizeBytes = elementCount(shape) * dtypeBytes[dtype];
     const storage = new TensorStorage(sizeBytes, this.#machine.allocate(sizeBytes));

@@ -94,8 +94,9 @@ export class Machine {
     this.#numbers = this.#createNumbers(256);
     this.#numbersView = new DataView(this.#numbers.bytes.buffer);
     this.#lost = device.gpu.lost.then(({ message, reason }) => {
-      this.#fail(`the GPU was lost (${reason}${message ? `: ${message}` : ""})`);
-      throw this.#failure;
+      // It says more than the errors that came of it.
+      this.#failure = undefined;
+      throw this.#fail(`the GPU was lost (${reason}${message ? `: ${message}` : ""})`);
     });
     // Whoever waits for the device hears of it; nobody waiting is no error.
     this.#lost.catch(() => {});
