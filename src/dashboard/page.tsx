@@ -132,7 +132,6 @@ function keyFigures(status: ClusterStatusBody): Figure[] {
   const { calls, plans, tokens_per_second: rows } = status;
   const hasLoad = rows.prefill + rows.decode + rows.vision > 0;
   const measured = (value: number, digits: number) => hasLoad ? value.toFixed(digits) : "–";
-  const covered = status.experts - status.uncovered;
   return [
     {
       name: "Epoch",
@@ -141,10 +140,10 @@ function keyFigures(status: ClusterStatusBody): Figure[] {
     },
     {
       name: "Coverage",
-      value: `${covered} of ${status.experts}`,
+      value: status.uncovered === 0 ? "complete" : `${status.uncovered} missing`,
       note: status.under_replicated > 0
-        ? `${status.under_replicated} with fewer than ${status.replicas} copies`
-        : `${status.single} with one owner`,
+        ? `${status.under_replicated} of ${status.experts} have fewer than ${status.replicas} copies`
+        : `${status.experts} experts, ${status.single} with one owner`,
       isBad: status.uncovered > 0,
     },
     { name: "Balance", value: measured(status.balance, 2), note: "largest over mean" },
