@@ -15,6 +15,7 @@ import { environmentLines, resultsPage, tableLines } from "@/bench/table.ts";
 import { systemClock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import { benchShards, shardBenchDefaults } from "./bench_shards.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { printError, printLine } from "./terminal.ts";
 
@@ -89,6 +90,12 @@ async function showProfiles(
 export async function bench(flags: Flags): Promise<number> {
   const stored = flags.string("results");
   if (stored !== undefined) return await writeResults(stored);
+  const shards = flags.number("shards");
+  if (shards !== undefined) {
+    const folder = join(rootFolder, "benchmarks/shapes/30b-a3b-4-layers");
+    await benchShards({ ...shardBenchDefaults, folder, shards });
+    return 0;
+  }
   const threads = flags.number("threads") ?? navigator.hardwareConcurrency;
   const variant = flags.string("variant") as WasmBackendOptions["variant"] | undefined;
   const repeats = flags.number("repeats") ?? REPEATS_DEFAULT;

@@ -428,6 +428,13 @@ const flagTable: readonly FlagRow[] = [
     help: "Measure nothing: write benchmarks/RESULTS.md from a report",
   },
   {
+    name: "shards",
+    commands: ["bench"],
+    value: "N",
+    ...integer(1, 64),
+    help: "Measure no rows: what a layer call over N shards of this machine takes",
+  },
+  {
     name: "profile",
     commands: ["bench"],
     help: "Measure no rows: show where the time of steps and prompts goes, by op",

@@ -34,6 +34,11 @@ export class ShardProcess implements AsyncDisposable {
     return this.#child.status;
   }
 
+  /** Settles when it has ended. */
+  get ended(): Promise<Deno.CommandStatus> {
+    return this.#child.status;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       this.#child.kill("SIGKILL");

@@ -1,0 +1,173 @@
+/**
+ * `bench --shards N`: what a layer call over N shards of this machine takes, and where its time
+ * goes. Starts the shards as a user would, one thread each, and decodes one answer with and without
+ * them; synthetic weights in q4.
+ */
+import { fileURLToPath } from "node:url";
+import { systemClock } from "@/clock.ts";
+import { greedyParams } from "@/sampling/params.ts";
+import { silentLogger } from "@/telemetry/log.ts";
+import { Metrics } from "@/telemetry/metrics.ts";
+import type { EndedSpan } from "@/telemetry/trace.ts";
+import type { ClusterFlags } from "./cluster_flags.ts";
+import { openServing, type Serving } from "./serving.ts";
+import { printLine } from "./terminal.ts";
+
+const mainPath = fileURLToPath(new URL("../main.ts", import.meta.url));
+const READY = /waits on (\S+)/;
+
+export interface ShardBenchOptions {
+  readonly folder: string;
+  readonly shards: number;
+  /** Answers that make hot code hot, before the measured one. */
+  readonly warmAnswers: number;
+  readonly tokens: number;
+}
+
+export const shardBenchDefaults = { warmAnswers: 8, tokens: 200 } as const;
+
+/** Times of one layer call in milliseconds; wire and wait are what is not the shard's computing. */
+interface LayerTimes {
+  readonly blocked: number;
+  /** In the kernels of the shard that answered last. */
+  readonly compute: number;
+  /** On the way to that shard and back, its and our sockets included. */
+  readonly wire: number;
+  /** In that shard's queue, and for our own bookkeeping. */
+  readonly wait: number;
+  readonly nodes: number;
+}
+
+/** A shard in a process of its own. */
+class BenchShard implements AsyncDisposable {
+  readonly address: string;
+  readonly #child: Deno.ChildProcess;
+
+  private constructor(address: string, child: Deno.ChildProcess) {
+    this.address = address;
+    this.#child = child;
+  }
+
+  static async start(folder: string, name: string): Promise<BenchShard> {
+    const model = ["--model", folder, "--synthetic", "--quant", "q4", "--preset", "uniform"];
+    const node = ["--listen", "127.0.0.1:0", "--name", name, "--threads", "1", "--log", "error"];
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-check", "--allow-all", mainPath, "shard", ...model, ...node],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    let text = "";
+    for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) {
+      text += part;
+      const address = READY.exec(text)?.[1];
+      if (address !== undefined) return new BenchShard(address, child);
+    }
+    throw new Error(`The shard ended early: ${text}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.status;
+  }
+}
+
+async function openModel(
+  folder: string,
+  addresses: readonly string[],
+  record: (span: EndedSpan) => void,
+): Promise<Serving> {
+  const cluster: ClusterFlags = {
+    ...{ addresses, nats: undefined, replicas: 1, localExperts: "none", allowPlaintext: false },
+    tracer: { record },
+  };
+  return await openServing({
+    ...{ id: "bench", folder, synthetic: true, quantisation: "q4", preset: "uniform" },
+    backend: { name: "wasm", threads: 1 },
+    uprightPictures: true,
+    log: silentLogger,
+    metrics: new Metrics(),
+    speculation: "off",
+    contextTokens: 512,
+    ...(addresses.length > 0 && { cluster }),
+  });
+}
+
+/** Milliseconds from token to token of one answer. */
+async function decode(
+  serving: Serving,
+  { id, tokens }: { id: string; tokens: number },
+): Promise<number[]> {
+  const request = { id, promptIds: [5, 17, 33, 4], tiles: [], choices: 1, promptLogprobs: false };
+  const params = { ...greedyParams, maxTokens: tokens, ignoreEos: true };
+  const atMs: number[] = [];
+  for await (const event of serving.engine.submit({ ...request, params })) {
+    if (event.type === "token") atMs.push(systemClock.nowMs());
+  }
+  return atMs.slice(1).map((ms, i) => ms - atMs[i]!);
+}
+
+function timesOf({ startEpochMs, endEpochMs, children = [] }: EndedSpan): LayerTimes {
+  const blocked = endEpochMs - startEpochMs;
+  const last = children.reduce((a, b) => b.endEpochMs > a.endEpochMs ? b : a);
+  const number = (name: string) => Number(last.attributes[name]);
+  const [compute, queue] = [number("flotilla.compute_ms"), number("flotilla.queue_ms")];
+  const wire = last.endEpochMs - last.startEpochMs - compute - queue;
+  return { blocked, compute, wire, wait: blocked - compute - wire, nodes: children.length };
+}
+
+function row(name: string, values: readonly number[], unit = "ms"): string {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]!.toFixed(3);
+  const mean = (values.reduce((sum, value) => sum + value, 0) / values.length).toFixed(3);
+  const columns = [at(0.5), mean, at(0.05), at(0.95)].map((text) => text.padStart(9)).join("");
+  return `${name.padEnd(36)}${columns}  ${unit}`;
+}
+
+/** Tokens of a warm model, and the spans of their layer calls. */
+async function measure(
+  { folder, warmAnswers, tokens }: ShardBenchOptions,
+  addresses: readonly string[],
+) {
+  const spans: EndedSpan[] = [];
+  let isMeasuring = false;
+  const serving = await openModel(folder, addresses, (span) => {
+    if (isMeasuring) spans.push(span);
+  });
+  try {
+    while (serving.problem()) await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < warmAnswers; i++) await decode(serving, { id: `warm-${i}`, tokens });
+    isMeasuring = true;
+    const tokenMs = await decode(serving, { id: "measured", tokens });
+    return { tokenMs, spans };
+  } finally {
+    await serving.close();
+  }
+}
+
+/** Prints a row for each part. */
+export async function benchShards(
+  options: ShardBenchOptions,
+  print: (line: string) => void = printLine,
+): Promise<void> {
+  const { folder, shards: count } = options;
+  const alone = await measure(options, []);
+  await using stack = new AsyncDisposableStack();
+  const shards = await Promise.all(
+    Array.from({ length: count }, (_, i) => BenchShard.start(folder, `shard-${i}`)),
+  );
+  for (const shard of shards) stack.use(shard);
+  const { tokenMs, spans } = await measure(options, shards.map(({ address }) => address));
+  // The first calls carry the whole prompt.
+  const decoding = Math.min(...spans.map(({ attributes }) => Number(attributes["flotilla.rows"])));
+  const layers = spans.filter(({ attributes }) => attributes["flotilla.rows"] === decoding)
+    .map(timesOf);
+  print(`${"row".padEnd(36)}   median     mean       p5      p95`);
+  print(row("cluster/token/alone", alone.tokenMs));
+  print(row(`cluster/token/${count}-shards`, tokenMs));
+  for (const part of ["blocked", "compute", "wire", "wait"] as const) {
+    print(row(`cluster/layer/${part}`, layers.map((times) => times[part])));
+  }
+  print(row("cluster/layer/wire+wait", layers.map(({ wire, wait }) => wire + wait)));
+  print(row("cluster/layer/nodes", layers.map(({ nodes }) => nodes), ""));
+}

@@ -1,0 +1,211 @@
+/**
+ * Load while shards are killed, stopped and restarted at random, one at a time:
+ * `deno run -A tests/cluster/chaos.ts [--requests N] [--tokens N] [--shards N] [--seed N]`.
+ * With two copies of every expert nothing may show but a pause: every answer has exactly the tokens
+ * of an undisturbed process. Prints what was seen; a small run is part of the tests.
+ */
+import assert from "node:assert/strict";
+import { parseArgs } from "node:util";
+import { systemClock } from "@/clock.ts";
+import { freshSeed, seededRandom } from "@/random.ts";
+import { freePort } from "../nats_server.ts";
+import { FrontRig, pause } from "./front_rig.ts";
+import { ShardProcess } from "./shard_process.ts";
+import { percentile, promptOf, stream } from "./stream_load.ts";
+
+export const disturbances = ["kill", "stop", "restart"] as const;
+export type Disturbance = (typeof disturbances)[number];
+
+export interface ChaosOptions {
+  /** At least so many; more while disturbances go on. */
+  readonly requests: number;
+  readonly tokens: number;
+  readonly streams: number;
+  readonly shards: number;
+  /** In this order; undefined: at random until the requests are done. */
+  readonly plan?: readonly Disturbance[];
+  readonly seed: number;
+  readonly log?: (line: string) => void;
+}
+
+export interface ChaosReport {
+  readonly requests: number;
+  readonly disturbed: Readonly<Record<Disturbance, number>>;
+  readonly wrong: number;
+  readonly errors: readonly string[];
+  readonly pausesMs: readonly number[];
+  /** Bytes in use after a tenth of the requests and at the end. */
+  readonly memoryBytes: readonly [number, number];
+}
+
+const PROMPTS = 24;
+/** For how long a process stands still: longer than the silence that counts as loss. */
+const STOP_MS = 1500;
+const RECOVERY_MS = 60_000;
+
+/** Shards that come back at their addresses. */
+class Herd implements AsyncDisposable {
+  readonly addresses: readonly string[];
+  readonly #shards: ShardProcess[] = [];
+
+  constructor(count: number) {
+    this.addresses = Array.from({ length: count }, () => `127.0.0.1:${freePort()}`);
+  }
+
+  async start(): Promise<void> {
+    await Promise.all(this.addresses.map((_, i) => this.#begin(i)));
+  }
+
+  async disturb(kind: Disturbance, i: number): Promise<void> {
+    const shard = this.#shards[i]!;
+    if (kind === "stop") {
+      shard.signal("SIGSTOP");
+      await pause(STOP_MS);
+      return shard.signal("SIGCONT");
+    }
+    shard.signal(kind === "kill" ? "SIGKILL" : "SIGTERM");
+    await shard.ended;
+    await this.#begin(i);
+  }
+
+  async #begin(i: number): Promise<void> {
+    const args = ["--listen", this.addresses[i]!, "--drain-seconds", "20"];
+    this.#shards[i] = await ShardProcess.start(`shard-${i}`, args);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#shards.map((shard) => shard[Symbol.asyncDispose]()));
+  }
+}
+
+class Chaos {
+  readonly #options: ChaosOptions;
+  readonly #rig: FrontRig;
+  readonly #herd: Herd;
+  readonly #expected: readonly (readonly number[])[];
+  readonly #random: () => number;
+  readonly #disturbed = { kill: 0, stop: 0, restart: 0 };
+  readonly #errors: string[] = [];
+  readonly #pausesMs: number[] = [];
+  #requests = 0;
+  #done = 0;
+  #wrong = 0;
+  #memoryBytes = 0;
+  #isDisturbing = true;
+
+  constructor(
+    options: ChaosOptions,
+    parts: { rig: FrontRig; herd: Herd; expected: readonly (readonly number[])[] },
+  ) {
+    this.#options = options;
+    this.#rig = parts.rig;
+    this.#herd = parts.herd;
+    this.#expected = parts.expected;
+    this.#random = seededRandom(options.seed);
+  }
+
+  async run(): Promise<ChaosReport> {
+    const workers = Array.from({ length: this.#options.streams }, () => this.#work());
+    await this.#disturb().finally(() => this.#isDisturbing = false);
+    await Promise.all(workers);
+    return {
+      requests: this.#requests,
+      disturbed: this.#disturbed,
+      wrong: this.#wrong,
+      errors: this.#errors,
+      pausesMs: this.#pausesMs,
+      memoryBytes: [this.#memoryBytes, usedBytes()],
+    };
+  }
+
+  async #work(): Promise<void> {
+    const { requests, tokens } = this.#options;
+    while (this.#requests < requests || this.#isDisturbing) {
+      const number = this.#requests++ % PROMPTS;
+      try {
+        const answer = await stream(this.#rig, { promptIds: promptOf(number), tokens });
+        for (const ms of answer.pausesMs) this.#pausesMs.push(ms);
+        if (String(answer.tokens) !== String(this.#expected[number])) this.#wrong += 1;
+      } catch (error) {
+        this.#errors.push(String(error));
+      }
+      this.#done += 1;
+      if (this.#done === Math.ceil(requests / 10)) this.#memoryBytes = usedBytes();
+    }
+  }
+
+  async #disturb(): Promise<void> {
+    const { plan, requests, shards, log } = this.#options;
+    for (let i = 0; plan ? i < plan.length : this.#done < requests; i++) {
+      const kind = plan?.[i] ?? disturbances[Math.floor(this.#random() * disturbances.length)]!;
+      const shard = Math.floor(this.#random() * shards);
+      await pause(200 + 400 * this.#random());
+      await this.#herd.disturb(kind, shard);
+      this.#disturbed[kind] += 1;
+      const startMs = systemClock.nowMs();
+      await this.#recovered();
+      const ms = Math.round(systemClock.nowMs() - startMs);
+      log?.(`${kind} of shard ${shard}, whole again after ${ms} ms, ${this.#done} requests done`);
+    }
+  }
+
+  /** Two live copies of every expert again: what makes the next fault bearable. */
+  async #recovered(): Promise<void> {
+    const endMs = systemClock.nowMs() + RECOVERY_MS;
+    while (systemClock.nowMs() < endMs) {
+      const { nodes, underReplicated } = this.#rig.serving.cluster!.status();
+      const isWhole = nodes.length === this.#options.shards && underReplicated === 0 &&
+        nodes.every(({ connected, held, planned }) => connected && held >= planned);
+      if (isWhole) return;
+      await pause(20);
+    }
+    assert.fail("the cluster does not become whole again");
+  }
+}
+
+function usedBytes(): number {
+  return Deno.memoryUsage().rss;
+}
+
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const expected: (readonly number[])[] = [];
+  {
+    await using rig = await FrontRig.open({ quantisation: "none" });
+    for (let number = 0; number < PROMPTS; number++) {
+      const request = { promptIds: promptOf(number), tokens: options.tokens };
+      expected.push((await stream(rig, request)).tokens);
+    }
+  }
+  await using herd = new Herd(options.shards);
+  await herd.start();
+  const { addresses } = herd;
+  await using rig = await FrontRig.open({ quantisation: "none", addresses, replicas: 2 });
+  await rig.covered();
+  return await new Chaos(options, { rig, herd, expected }).run();
+}
+
+async function main(): Promise<void> {
+  const options = { requests: "1000", tokens: "48", shards: "3", streams: "16", seed: "" };
+  const { values } = parseArgs({
+    args: [...Deno.args],
+    options: Object.fromEntries(Object.keys(options).map((name) => [name, { type: "string" }])),
+  });
+  const number = (name: keyof typeof options) => Number(values[name] ?? options[name]);
+  const print = (line: string) => void Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+  const seed = number("seed") || freshSeed();
+  print(`seed ${seed}`);
+  const report = await runChaos({
+    ...{ requests: number("requests"), tokens: number("tokens"), shards: number("shards") },
+    ...{ streams: number("streams"), seed, log: print },
+  });
+  const { pausesMs, errors, memoryBytes, ...rest } = report;
+  print(JSON.stringify(rest));
+  for (const error of new Set(errors)) print(error);
+  const at = (share: number) => `${Math.round(percentile(pausesMs, share))} ms`;
+  print(`pause between tokens: p50 ${at(0.5)}, p99 ${at(0.99)}, p99.9 ${at(0.999)}, max ${at(1)}`);
+  print(`memory: ${memoryBytes.map((bytes) => `${Math.round(bytes / 1e6)} MB`).join(" to ")}`);
+  print(`${errors.length} errors, ${report.wrong} wrong answers`);
+  Deno.exitCode = errors.length + report.wrong === 0 ? 0 : 1;
+}
+
+if (import.meta.main) await main();

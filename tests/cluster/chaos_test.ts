@@ -1,0 +1,46 @@
+/** Sixteen answers at once while shards die, stand still and restart: nothing shows in any token. */
+import assert from "node:assert/strict";
+import { OperatingError } from "@/errors.ts";
+import { runChaos } from "./chaos.ts";
+import { FrontRig, pause } from "./front_rig.ts";
+import { ShardProcess } from "./shard_process.ts";
+import { promptOf, stream } from "./stream_load.ts";
+
+Deno.test("16 streams keep every token through kill -9, SIGSTOP and a restart with two copies", async () => {
+  const options = { requests: 16, tokens: 40, streams: 16, shards: 3, seed: 5 };
+  const report = await runChaos({ ...options, plan: ["kill", "stop", "restart"] });
+  assert.deepEqual(report.errors, []);
+  assert.equal(report.wrong, 0);
+  assert.deepEqual(report.disturbed, { kill: 1, stop: 1, restart: 1 });
+});
+
+Deno.test("with one copy running streams get a typed error, and later ones their tokens", async () => {
+  const tokens = 120;
+  const request = { promptIds: promptOf(1), tokens };
+  const expected = await (async () => {
+    await using rig = await FrontRig.open({ quantisation: "none" });
+    return (await stream(rig, request)).tokens;
+  })();
+  await using first = await ShardProcess.start("first");
+  await using second = await ShardProcess.start("second");
+  const addresses = [first.address, second.address];
+  await using rig = await FrontRig.open({ quantisation: "none", addresses });
+  await rig.covered();
+  const { engine } = rig.serving;
+  const before = engine.stats().steps;
+  const running = Array.from(
+    { length: 16 },
+    (_, i) => stream(rig, { promptIds: promptOf(i), tokens: 200 }),
+  );
+  const ends = Promise.allSettled(running);
+  while (engine.stats().steps < before + 10) await pause(1);
+  first.signal("SIGKILL");
+  for (const end of await ends) {
+    assert.ok(end.status === "rejected" && end.reason instanceof OperatingError);
+    assert.equal(end.reason.code, "unavailable");
+  }
+  await using again = await ShardProcess.start("first", ["--listen", first.address]);
+  assert.equal(again.address, first.address);
+  await rig.covered();
+  assert.deepEqual((await stream(rig, request)).tokens, expected);
+});
