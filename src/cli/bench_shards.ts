@@ -3,6 +3,7 @@
  * goes. Starts the shards as a user would, one thread each, and decodes one answer with and without
  * them; synthetic weights in q4.
  */
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "@/clock.ts";
 import { greedyParams } from "@/sampling/params.ts";
@@ -13,7 +14,7 @@ import type { ClusterFlags } from "./cluster_flags.ts";
 import { openServing, type Serving } from "./serving.ts";
 import { printLine } from "./terminal.ts";
 
-const mainPath = fileURLToPath(new URL("../main.ts", import.meta.url));
+const rootFolder = fileURLToPath(new URL("../..", import.meta.url));
 const READY = /waits on (\S+)/;
 
 export interface ShardBenchOptions {
@@ -52,7 +53,15 @@ class BenchShard implements AsyncDisposable {
     const model = ["--model", folder, "--synthetic", "--quant", "q4", "--preset", "uniform"];
     const node = ["--listen", "127.0.0.1:0", "--name", name, "--threads", "1", "--log", "error"];
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-check", "--allow-all", mainPath, "shard", ...model, ...node],
+      args: [
+        "run",
+        "--no-check",
+        "--allow-all",
+        join(rootFolder, "src/main.ts"),
+        "shard",
+        ...model,
+        ...node,
+      ],
       stdin: "null",
       stdout: "piped",
       stderr: "inherit",
