@@ -1,0 +1,257 @@
+/**
+ * Model soup: the average of checkpoints that descend from one model. Refuses others: averaging
+ * unrelated weights destroys a model. Streams tensor by tensor; writes the result whole or not at all.
+ */
+import { join } from "node:path";
+import { assert } from "@/assert.ts";
+import { OperatingError } from "@/errors.ts";
+import { decodeToF32, f32ToBf16, f32ToF16 } from "@/tensor/half.ts";
+import { Checkpoint } from "@/weights/checkpoint.ts";
+import { releasedName, type TensorName } from "@/weights/names.ts";
+import type { StoredTensor } from "@/weights/safetensors.ts";
+import { encodeSafetensorsHeader } from "@/weights/safetensors_writer.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
+
+/** File beside the weights that says what they were trained from. */
+export const LINEAGE_FILE = "lineage.json";
+
+/** Ids of the models that these weights descend from, the oldest first, themselves last. */
+export interface Lineage {
+  readonly ancestors: readonly string[];
+}
+
+type FloatDType = "F32" | "F16" | "BF16";
+
+/** One model on its way into a soup. */
+export interface Ingredient {
+  readonly folder: string;
+  readonly checkpoint: Checkpoint;
+  readonly lineage: Lineage | undefined;
+}
+
+export async function openIngredient(folder: string): Promise<Ingredient> {
+  const checkpoint = await Checkpoint.open(diskFolder(folder));
+  checkpoint.problems.throwIfAny(folder);
+  const lineage = await checkpoint.json(LINEAGE_FILE) as Partial<Lineage> | undefined;
+  const ancestors = lineage?.ancestors;
+  const isSound = Array.isArray(ancestors) && ancestors.every((id) => typeof id === "string");
+  return { folder, checkpoint, lineage: isSound ? { ancestors } : undefined };
+}
+
+/** What is wrong with mixing these models; empty when nothing is. */
+export interface SoupCheck {
+  /** Never mixable: shapes, tokenizer or configuration differ. */
+  readonly mismatches: string[];
+  /** Mixable by force only. */
+  readonly doubts: string[];
+  /** Likeness of each model's weights to the first one's: cosine over all matrices. */
+  readonly likeness: number[];
+}
+
+/** Cosine of all matrices below which weights without lineage count as unrelated. */
+const LIKENESS_MIN = 0.5;
+
+export async function checkSoup(models: readonly Ingredient[]): Promise<SoupCheck> {
+  const [first, ...others] = models;
+  assert(first, "a soup has models");
+  const mismatches: string[] = [];
+  const doubts: string[] = [];
+  const likeness = [1];
+  for (const other of others) {
+    const problem = shapeProblem(first, other) ?? await fileProblem(first, other);
+    if (problem) {
+      mismatches.push(problem);
+      likeness.push(NaN);
+      continue;
+    }
+    const cosine = await likenessOf(first.checkpoint, other.checkpoint);
+    likeness.push(cosine);
+    const pair = `${first.folder} and ${other.folder}`;
+    if (first.lineage && other.lineage) {
+      const shared = other.lineage.ancestors.some((id) => first.lineage!.ancestors.includes(id));
+      if (!shared) doubts.push(`${pair} share no ancestor in their ${LINEAGE_FILE}`);
+    } else if (!(cosine >= LIKENESS_MIN)) {
+      doubts.push(`${pair} have unrelated weights: cosine ${cosine.toFixed(3)} < ${LIKENESS_MIN}`);
+    }
+  }
+  return { mismatches, doubts, likeness };
+}
+
+function shapeProblem(a: Ingredient, b: Ingredient): string | undefined {
+  for (const [name, tensor] of a.checkpoint.tensors) {
+    const other = b.checkpoint.tensors.get(name);
+    if (!other) return `${b.folder} lacks ${releasedName(name)}`;
+    if (tensor.shape.join() !== other.shape.join()) {
+      return `${
+        releasedName(name)
+      } is [${tensor.shape}] in ${a.folder}, [${other.shape}] in ${b.folder}`;
+    }
+  }
+  const extra = b.checkpoint.tensors.keys().find((name) => !a.checkpoint.tensors.has(name));
+  return extra === undefined ? undefined : `${a.folder} lacks ${releasedName(extra)}`;
+}
+
+async function fileProblem(a: Ingredient, b: Ingredient): Promise<string | undefined> {
+  for (const name of ["config.json", "vocab.json", "merges.txt", "added_tokens.json"]) {
+    const [mine, theirs] = [await a.checkpoint.text(name), await b.checkpoint.text(name)];
+    if (mine !== theirs) return `${name} differs between ${a.folder} and ${b.folder}`;
+  }
+  return undefined;
+}
+
+async function likenessOf(a: Checkpoint, b: Checkpoint): Promise<number> {
+  let [product, left, right] = [0, 0, 0];
+  for (const [name, tensor] of a.tensors) {
+    if (tensor.shape.length < 2) continue;
+    const x = await readFloats(a, tensor);
+    const y = await readFloats(b, b.tensors.get(name)!);
+    for (let i = 0; i < x.length; i++) {
+      product += x[i]! * y[i]!;
+      left += x[i]! * x[i]!;
+      right += y[i]! * y[i]!;
+    }
+  }
+  return product / Math.sqrt(left * right);
+}
+
+async function readFloats(checkpoint: Checkpoint, tensor: StoredTensor): Promise<Float32Array> {
+  if (!["F32", "F16", "BF16"].includes(tensor.dtype)) {
+    throw new OperatingError(
+      "checkpoint_invalid",
+      `Cannot mix ${releasedName(tensor.name)} of dtype ${tensor.dtype}, expected F32, F16 or BF16`,
+    );
+  }
+  const bytes = await checkpoint.read(tensor, 0, tensor.sizeBytes);
+  return decodeToF32(bytes, tensor.dtype as FloatDType);
+}
+
+/** Weighted mean of one tensor, summed in double precision. */
+async function mixTensor(
+  models: readonly Ingredient[],
+  { name, weights }: { name: TensorName; weights: readonly number[] },
+): Promise<Float32Array> {
+  let sum: Float64Array | undefined;
+  for (const [i, { checkpoint }] of models.entries()) {
+    const values = await readFloats(checkpoint, checkpoint.tensors.get(name)!);
+    sum ??= new Float64Array(values.length);
+    for (let j = 0; j < values.length; j++) sum[j]! += weights[i]! * values[j]!;
+  }
+  return Float32Array.from(sum!);
+}
+
+function encodeFloats(values: Float32Array, dtype: FloatDType): Uint8Array<ArrayBuffer> {
+  if (dtype === "F32") return new Uint8Array(Float32Array.from(values).buffer);
+  const encode = dtype === "BF16" ? f32ToBf16 : f32ToF16;
+  return new Uint8Array(Uint16Array.from(values, encode).buffer);
+}
+
+export interface SoupOptions {
+  readonly models: readonly Ingredient[];
+  /** One per model; they are divided by their sum. Default: all the same. */
+  readonly weights?: readonly number[];
+  /** Folder to write; must not exist. */
+  readonly out: string;
+  /** Mixes models without a common ancestor all the same. */
+  readonly force?: boolean;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * Writes the averaged checkpoint: all files of the first model, its weights in its dtypes, and the
+ * lineage. Throws OperatingError when the models must not be mixed.
+ */
+export async function writeSoup(options: SoupOptions): Promise<SoupCheck> {
+  const { models, out, force = false, onProgress } = options;
+  const check = await checkSoup(models);
+  const wrong = force ? check.mismatches : [...check.mismatches, ...check.doubts];
+  if (wrong.length > 0) {
+    throw new OperatingError("checkpoint_invalid", `Cannot mix models: ${wrong.join("; ")}`);
+  }
+  const weights = normalized(options.weights ?? models.map(() => 1), models.length);
+  if (await Deno.stat(out).catch(() => undefined)) {
+    throw new OperatingError("invalid_request", `Cannot write soup: ${out} exists`);
+  }
+  const aside = `${out}.partial`;
+  await Deno.remove(aside, { recursive: true }).catch(() => undefined);
+  await Deno.mkdir(aside, { recursive: true });
+  const first = models[0]!;
+  await copyOtherFiles(first.folder, aside);
+  const tensors = [...first.checkpoint.tensors.entries()];
+  const headers = tensors.map(([name, { dtype, shape }]) => ({
+    name: releasedName(name),
+    dtype,
+    shape,
+  }));
+  using file = await Deno.open(join(aside, "model.safetensors"), { write: true, createNew: true });
+  await writeAll(file, encodeSafetensorsHeader(headers, { format: "pt" }));
+  for (const [i, [name, { dtype }]] of tensors.entries()) {
+    const values = await mixTensor(models, { name, weights });
+    await writeAll(file, encodeFloats(values, dtype as FloatDType));
+    onProgress?.(i + 1, tensors.length);
+  }
+  await file.sync();
+  const lineage: Lineage & { soup: unknown } = {
+    ancestors: commonAncestors(models),
+    soup: { models: models.map(({ folder }) => folder.split("/").at(-1)), weights },
+  };
+  await Deno.writeTextFile(join(aside, LINEAGE_FILE), JSON.stringify(lineage, null, 2) + "\n");
+  await Deno.rename(aside, out);
+  return check;
+}
+
+function normalized(weights: readonly number[], count: number): number[] {
+  const total = weights.reduce((a, b) => a + b, 0);
+  if (weights.length === count && weights.every((w) => w >= 0) && total > 0) {
+    return weights.map((weight) => weight / total);
+  }
+  throw new OperatingError(
+    "invalid_request",
+    `Cannot mix ${count} models with weights ${
+      weights.join(", ")
+    }: expected one each, not negative`,
+  );
+}
+
+function commonAncestors(models: readonly Ingredient[]): string[] {
+  const lists = models.map(({ lineage }) => lineage?.ancestors ?? []);
+  return lists[0]!.filter((id) => lists.every((list) => list.includes(id)));
+}
+
+async function copyOtherFiles(from: string, to: string): Promise<void> {
+  for await (const { name, isFile } of Deno.readDir(from)) {
+    if (!isFile || /\.safetensors(\.index\.json)?$/.test(name) || name === LINEAGE_FILE) continue;
+    await Deno.copyFile(join(from, name), join(to, name));
+  }
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+}
+
+/** What a greedy soup decided about one candidate. */
+export interface GreedyStep {
+  readonly candidate: number;
+  readonly score: number;
+  readonly kept: boolean;
+}
+
+/**
+ * Greedy soup: candidates from the best on; each stays if the average with it scores no less.
+ * `evaluate` scores the uniform average of the candidates with these indexes.
+ */
+export async function chooseGreedily(
+  scores: readonly number[],
+  evaluate: (members: readonly number[]) => Promise<number>,
+): Promise<{ members: number[]; score: number; steps: GreedyStep[] }> {
+  const order = scores.map((_, i) => i).sort((a, b) => scores[b]! - scores[a]! || a - b);
+  let members = [order[0]!];
+  let score = scores[order[0]!]!;
+  const steps: GreedyStep[] = [{ candidate: order[0]!, score, kept: true }];
+  for (const candidate of order.slice(1)) {
+    const tried = await evaluate([...members, candidate]);
+    const kept = tried >= score;
+    if (kept) [members, score] = [[...members, candidate], tried];
+    steps.push({ candidate, score: tried, kept });
+  }
+  return { members, score, steps };
+}
