@@ -1,0 +1,31 @@
+/**
+ * ViT stage II: tower and adapter learn detail; the decoder stays.
+ * The report: 6.7 M captions, OCR and clips more, rate 2e-5, batch 512, decoder frozen.
+ */
+import {
+  CAPTION_TASKS,
+  CLIP_TASKS,
+  EDGE_OPTIMIZER,
+  EDGE_PACKING,
+  READING_TASKS,
+} from "./edge_defaults.ts";
+import type { SupervisedRecipe } from "./recipe.ts";
+
+export const fineGrained: SupervisedRecipe = {
+  kind: "supervised",
+  name: "fine_grained",
+  purpose: "Teaches the vision tower letters, digits and small figures",
+  trainable: ["vision", "adapter"],
+  data: {
+    seed: 12,
+    mixture: { ...CAPTION_TASKS, ...READING_TASKS, ...CLIP_TASKS },
+    thinkingShare: 0,
+    curriculum: { threshold: 0.8, window: 256 },
+  },
+  optimizer: { ...EDGE_OPTIMIZER, peakRate: 1e-3 },
+  schedule: { kind: "wsd", warmupSteps: 300, totalSteps: 6000, decaySteps: 600 },
+  steps: 6000,
+  packing: EDGE_PACKING,
+  lossReduction: "token",
+  balanceWeight: 1e-3,
+};
