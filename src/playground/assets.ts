@@ -1,5 +1,5 @@
 /**
- * Serves the built page: `/` and the two files under `/playground/`. Knows nothing of the API; the
+ * Serves the built page: `/` and the files under `/playground/`. Knows nothing of the API; the
  * page reaches that over HTTP like any client.
  */
 import type { Hono } from "hono";
@@ -20,7 +20,7 @@ const contentSecurityPolicy = [
   "form-action 'none'",
   "frame-ancestors 'none'",
   "require-trusted-types-for 'script'",
-  "trusted-types flotilla",
+  "trusted-types flotilla flotilla-page",
 ].join("; ");
 
 const file = (route: string, name: string, type: string): StaticFile => ({
@@ -34,10 +34,22 @@ const file = (route: string, name: string, type: string): StaticFile => ({
   },
 });
 
+const offlineWorker: StaticFile = {
+  route: "/playground/offline_worker.js",
+  source: new URL("./dist/offline_worker.js", import.meta.url),
+  type: "text/javascript; charset=utf-8",
+  headers: {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'",
+    // It answers for the page itself, which lies above its own folder.
+    "Service-Worker-Allowed": "/",
+  },
+};
+
 const files = [
   file("/", "index.html", "text/html"),
   file("/playground/app.js", "app.js", "text/javascript"),
   file("/playground/style.css", "style.css", "text/css"),
+  offlineWorker,
 ];
 
 /** Paths of the page, which hold no data and so need no API key. */

@@ -10,7 +10,11 @@ export const distFolder = new URL("./dist/", import.meta.url);
 /** The files of `dist/` by name, as the present sources give them. */
 export async function playgroundBundle(): Promise<Bundle> {
   const source = (path: string) => new URL(path, import.meta.url);
-  const files = await bundle({ app: source("./app.tsx"), style: source("./style.css") });
+  const files = await bundle({
+    app: source("./app.tsx"),
+    style: source("./style.css"),
+    offline_worker: source("./offline_worker.ts"),
+  });
   const html = new Uint8Array(await readFile(source("./index.html")));
   return new Map([["index.html", html], ...files]);
 }

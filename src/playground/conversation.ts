@@ -69,6 +69,8 @@ export interface ConversationOptions {
   readonly apiKey?: string;
   /** Loads the engine for pages, when it is first wanted. */
   readonly loadEngine: () => Promise<EngineModule>;
+  /** Keeps the page in the browser, so that it opens without the server; may fail. */
+  readonly keepPage?: () => Promise<void>;
 }
 
 /** Pictures of one question; the server's own bound is per request. */
@@ -77,6 +79,7 @@ export const draftPicturesMax = 16;
 export class Conversation {
   readonly #fetch: typeof fetch;
   readonly #nowMs: () => number;
+  readonly #keepPage: () => Promise<void>;
   readonly #local: LocalEngine;
   readonly #listeners = new Set<() => void>();
   #state: PageState;
@@ -87,6 +90,7 @@ export class Conversation {
   constructor(options: ConversationOptions) {
     this.#fetch = options.fetch;
     this.#nowMs = options.nowMs;
+    this.#keepPage = options.keepPage ?? (() => Promise.resolve());
     this.#local = new LocalEngine({
       loadModule: options.loadEngine,
       onChange: (local) => this.#set({ local }),
@@ -153,6 +157,7 @@ export class Conversation {
     try {
       const headers = apiKey === "" ? {} : { authorization: `Bearer ${apiKey}` };
       if (!await this.#local.start({ files: files.get(model), headers, backend })) return;
+      this.#keepPage().catch(() => {}); // without it, only the next visit needs the server
       const { local, models } = this.#state;
       if (local.phase !== "on" || models.length > 0) return;
       // The server was never reached: the kept model is the only one.

@@ -103,3 +103,32 @@ browserTest(
       assert.equal(overflow, 0);
     }, { width: 360 }),
 );
+
+browserTest("page and model open again when the server is gone", async () => {
+  const site = await startSite();
+  const { page, context, errors } = await openPage(running.browser!, { origin: site.origin });
+  try {
+    await page.goto(`${site.origin}/`);
+    await page.getByRole("button", { name: "Run nano in this browser" }).click();
+    await page.getByText("In this browser", { exact: true }).waitFor();
+    await page.evaluate(async () => {
+      await navigator.serviceWorker.ready;
+      // Kept and in charge, not only registered.
+      while (navigator.serviceWorker.controller === null) await new Promise(requestAnimationFrame);
+    });
+    assert.deepEqual(errors, []);
+    await site[Symbol.asyncDispose]();
+    await page.reload();
+    await page.getByText("Not reachable", { exact: true }).waitFor();
+    assert.equal(await page.evaluate(() => crossOriginIsolated), true);
+    await page.getByRole("button", { name: "Run the kept model in this browser" }).click();
+    await page.getByText("In this browser", { exact: true }).waitFor();
+    await page.getByText(/^WebAssembly: relaxed-simd\+threads/).waitFor();
+    await page.locator("[data-sample=word]").click();
+    await page.getByText(/^tree$/).waitFor();
+    const others = errors.filter((error) => !/ERR_CONNECTION_REFUSED|ERR_FAILED/.test(error));
+    assert.deepEqual(others, []);
+  } finally {
+    await context.close();
+  }
+});
