@@ -2,7 +2,8 @@
 import { openBackend } from "@/kernels/open.ts";
 import type { BackendDescription } from "@/kernels/backend.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
-import { obstacle, probeFeatures, WIDE_VARIANT } from "@/kernels/wasm/features.ts";
+import { obstacle, probeFeatures } from "@/kernels/wasm/features.ts";
+import { WIDE_VARIANT } from "@/kernels/wasm/variants.ts";
 import { adapterObstacle, openDevice } from "@/kernels/webgpu/device.ts";
 import { limits } from "@/limits.ts";
 import { planText } from "@/engine/memory_plan.ts";

@@ -3,7 +3,7 @@
  * from it. Adding a flag is adding a row.
  */
 import { parseArgs } from "node:util";
-import { variants } from "@/kernels/wasm/features.ts";
+import { variants } from "@/kernels/wasm/variants.ts";
 
 /** Raised for a wrong command line; the message names flag, value and expectation. */
 export class UsageError extends Error {

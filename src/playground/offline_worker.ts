@@ -4,7 +4,7 @@
  * everything comes from there, and new versions show at once. The model's files are kept elsewhere
  * (`web/file_store.ts`); the API is never touched.
  */
-import { narrowVariants } from "@/kernels/wasm/features.ts";
+import { narrowVariants } from "@/kernels/wasm/variants.ts";
 
 /** What of the global scope is used: the type library knows windows only. */
 interface ServiceWorkerScope {

@@ -3,7 +3,7 @@
  * WebAssembly modules, all under `/web/`. Models' files are the API's (`api/model_files.ts`).
  */
 import type { Hono } from "hono";
-import { variants } from "@/kernels/wasm/features.ts";
+import { variants } from "@/kernels/wasm/variants.ts";
 import { type StaticFile, staticRoutes } from "./static_files.ts";
 
 /** Workers get the rules of their own script, not those of the page. */

@@ -4,7 +4,8 @@
  * worker scripts and WebAssembly modules lie beside it.
  */
 import { OperatingError } from "@/errors.ts";
-import { probeFeatures, type Variant } from "@/kernels/wasm/features.ts";
+import { probeFeatures } from "@/kernels/wasm/features.ts";
+import type { Variant } from "@/kernels/wasm/variants.ts";
 import type { Quantisation } from "@/weights/precision.ts";
 import { askOnce, EngineClient } from "./engine_client.ts";
 import { serverEvents } from "./event_stream.ts";

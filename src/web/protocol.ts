@@ -3,7 +3,7 @@
  * HTTP API by number, whose bodies come in chunks as the page pulls them.
  */
 import type { ErrorCode } from "@/errors.ts";
-import type { Variant } from "@/kernels/wasm/features.ts";
+import type { Variant } from "@/kernels/wasm/variants.ts";
 import type { Quantisation } from "@/weights/precision.ts";
 
 /** Where a model's files come from. */

@@ -18,7 +18,7 @@ import type { Ops } from "../ops.ts";
 import type { TrainingOps } from "../training_ops.ts";
 import { CONTROL_BYTES } from "./control.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
-import { type Variant, WIDE_VARIANT } from "./features.ts";
+import { type Variant, WIDE_VARIANT } from "./variants.ts";
 import { checkTable, instantiateKernels } from "./instance.ts";
 import { fileTypeNumber, kvBytes, kvPageParts, matrixFormatNumber, storageOf } from "./layout.ts";
 import { Machine } from "./machine.ts";

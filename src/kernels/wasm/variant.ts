@@ -2,14 +2,8 @@
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import { PAGE_BYTES } from "./memory.ts";
-import {
-  narrowVariants,
-  obstacle,
-  probeFeatures,
-  trainingVariants,
-  type Variant,
-  WIDE_VARIANT,
-} from "./features.ts";
+import { obstacle, probeFeatures } from "./features.ts";
+import { narrowVariants, trainingVariants, type Variant, WIDE_VARIANT } from "./variants.ts";
 
 /** Modules, or their bytes, by variant. */
 export type ModuleBytes = Readonly<Partial<Record<Variant, BufferSource | WebAssembly.Module>>>;

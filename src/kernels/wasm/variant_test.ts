@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import { openWasmBackend } from "./backend.ts";
-import { variants, WIDE_VARIANT } from "./features.ts";
+import { variants, WIDE_VARIANT } from "./variants.ts";
 import { narrowMemory, wideMemory } from "./memory.ts";
 import { chooseVariant, loadModule } from "./variant.ts";
 
