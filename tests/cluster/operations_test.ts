@@ -1,78 +1,10 @@
 /** What an operator does with a running cluster, as commands: look, plan anew, drain, stop a shard. */
 import assert from "node:assert/strict";
-import type { ClusterStatusBody } from "@/api/cluster.ts";
-import { fixtureFolder, root, ServerProcess } from "../server/server_process.ts";
 import { natsProbe, NatsServer } from "../nats_server.ts";
 import { optionalTest } from "../skip.ts";
 import { pause } from "./front_rig.ts";
+import { addressesOf, answersDuring, cluster, startFront, statusOf } from "./operator_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
-
-const MOE = fixtureFolder("moe");
-
-/** `deno task cluster …`, as a user calls it. */
-async function cluster(...args: string[]) {
-  const command = new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "--no-check", "--allow-net", "--allow-read", "--allow-env", "--allow-sys"],
-      ...["src/main.ts", "cluster", ...args],
-    ],
-    cwd: root,
-  });
-  const { code, stdout, stderr } = await command.output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: text(stdout), error: text(stderr) };
-}
-
-async function startFront(cluster: string, args: readonly string[] = []) {
-  const front = await ServerProcess.start([
-    ...["--model", `moe=${MOE}`, "--threads", "1", "--context", "512", "--speculation", "off"],
-    ...["--cluster", cluster, "--local-experts", "none", ...args],
-  ]);
-  for (let tries = 0; (await fetch(`${front.url}/readyz`)).status !== 200; tries++) {
-    assert.ok(tries < 600, "the cluster is not ready after 30 s");
-    await pause(50);
-  }
-  return front;
-}
-
-const addressesOf = (shards: readonly ShardProcess[]) =>
-  shards.map(({ address }) => address).join(",");
-
-const statusOf = async (front: ServerProcess): Promise<ClusterStatusBody> =>
-  await (await fetch(`${front.url}/cluster/status`)).json();
-
-/** Token ids of one answer. */
-async function answer(front: ServerProcess, prompt: string, tokens = 64): Promise<number[]> {
-  const response = await front.post("/v1/chat/completions", {
-    messages: [{ role: "user", content: prompt }],
-    ...{ max_tokens: tokens, temperature: 0, ignore_eos: true, return_token_ids: true },
-  });
-  const text = await response.text();
-  assert.equal(response.status, 200, text);
-  return JSON.parse(text).choices[0].token_ids;
-}
-
-const PROMPTS = ["tell of the sea", "count the birds", "name the colours", "draw a map"];
-
-/** Answers one after another in four lanes while something happens; all must be as before. */
-async function answersDuring(front: ServerProcess, event: () => Promise<unknown>) {
-  const expected = await Promise.all(PROMPTS.map((prompt) => answer(front, prompt)));
-  const state = { isOver: false, count: 0 };
-  const lane = async (i: number) => {
-    while (!state.isOver) {
-      assert.deepEqual(await answer(front, PROMPTS[i]!), expected[i], "the same tokens");
-      state.count += 1;
-    }
-  };
-  const lanes = PROMPTS.map((_, i) => lane(i));
-  try {
-    await event();
-  } finally {
-    state.isOver = true;
-    await Promise.all(lanes);
-  }
-  assert.ok(state.count >= PROMPTS.length, "answers ran meanwhile");
-}
 
 Deno.test("an operator sees the cluster, drains a node and stops it without a failed request", async () => {
   await using stack = new AsyncDisposableStack();
