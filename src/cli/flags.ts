@@ -27,6 +27,7 @@ export const commands = {
   cluster: "What fits where (plan); how shards are (status); drain one, rebalance all",
   chat: "Talk to a model in the terminal, with pictures",
   quantize: "Pack a checkpoint into q8 or q4 files that load in seconds",
+  train: "Train a model by a recipe, with checkpoints and a log",
   doctor: "What this machine can do and which kernels run",
   parity: "Compare this build with golden fixtures",
   bench: "How fast this machine is, beside its limits and other engines",
@@ -37,6 +38,7 @@ export type CommandName = keyof typeof commands;
 /** What follows the name of a command that does several things. */
 const actions: Partial<Record<CommandName, string>> = {
   cluster: "plan|status|drain NODE|rebalance",
+  train: "RECIPE.json",
 };
 
 const integer = (least: number, most: number) => ({
@@ -71,7 +73,7 @@ const flagTable: readonly FlagRow[] = [
   { name: "port", commands: ["serve"], value: "N", ...integer(0, 65535), help: "Port (8080)" },
   {
     name: "backend",
-    commands: [...computing, "parity", "doctor"],
+    commands: [...computing, "parity", "doctor", "train"],
     ...oneOf("wasm", "webgpu", "reference"),
     help: "Executor of the model program (wasm)",
   },
@@ -105,7 +107,13 @@ const flagTable: readonly FlagRow[] = [
     commands: running,
     help: "Check the hashes of a packed folder before loading it",
   },
-  { name: "out", commands: ["quantize"], value: "DIR", help: "Folder to write; resumed if begun" },
+  {
+    name: "out",
+    commands: ["quantize", "train"],
+    value: "DIR",
+    help: "Folder to write; resumed if begun (train: with --resume)",
+  },
+  { name: "resume", commands: ["train"], help: "Go on from the newest checkpoint in the folder" },
   {
     name: "part-mib",
     commands: ["quantize"],
@@ -115,7 +123,7 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "threads",
-    commands: [...computing, "parity", "doctor", "bench"],
+    commands: [...computing, "parity", "doctor", "bench", "train"],
     value: "N",
     ...integer(1, 256),
     help: "Compute threads; default: one per core",
@@ -440,7 +448,7 @@ const flagTable: readonly FlagRow[] = [
     help: "Measure no rows: show where the time of steps and prompts goes, by op",
   },
   { name: "smoke", commands: ["bench"], help: "Measure a shape without width: tests the bench" },
-  { name: "help", commands: [...sizing, "parity", "bench"], help: "Show this help" },
+  { name: "help", commands: [...sizing, "parity", "bench", "train"], help: "Show this help" },
 ];
 
 /** Parsed flags of one command: strings, lists for repeated flags, true for switches. */

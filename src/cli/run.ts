@@ -20,6 +20,7 @@ const loaders: Readonly<Record<CommandName, () => Promise<Command>>> = {
   cluster: async () => (await import("./cluster.ts")).cluster,
   chat: async () => (await import("./chat.ts")).chat,
   quantize: async () => (await import("./quantize.ts")).quantize,
+  train: async () => (await import("./train.ts")).train,
   doctor: async () => (await import("./doctor.ts")).doctor,
   parity: async () => (await import("./parity.ts")).parity,
   bench: async () => (await import("./bench.ts")).bench,
