@@ -3,7 +3,7 @@
  * to a peer. Readable on light and dark pages.
  */
 import type { Report, Row } from "./report.ts";
-import { shortNumber } from "./table.ts";
+import { shortNumber } from "@/text_table.ts";
 
 const WIDTH = 940;
 const LABEL_WIDTH = 260;

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { chartSvg } from "./chart.ts";
 import { withGoals } from "./goals.ts";
 import { besidePeer, type Environment, type Report, REPORT_SCHEMA, rowOf } from "./report.ts";
-import { environmentLines, resultsPage, shortNumber, tableLines } from "./table.ts";
+import { shortNumber } from "@/text_table.ts";
+import { environmentLines, resultsPage, tableLines } from "./table.ts";
 
 const environment: Environment = {
   date: "2026-01-02T03:04:05.678Z",

@@ -1,11 +1,6 @@
 /** A report as a table for the terminal and as the Markdown page of results. */
+import { shortNumber, textTable } from "@/text_table.ts";
 import type { Goal, Report, Row } from "./report.ts";
-
-/** Three significant digits, without an exponent. */
-export function shortNumber(value: number): string {
-  if (value >= 100) return value.toFixed(0);
-  return value.toFixed(value >= 10 ? 1 : value >= 1 ? 2 : 3);
-}
 
 const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
 
@@ -46,15 +41,9 @@ const columns: readonly { head: string; right?: boolean; cell: (row: Row) => str
 
 /** Lines of the terminal's table. */
 export function tableLines(rows: readonly Row[]): string[] {
-  const cells = [
-    columns.map(({ head }) => head),
-    ...rows.map((row) => columns.map(({ cell }) => cell(row))),
-  ];
-  const widths = columns.map((_, i) => Math.max(...cells.map((line) => line[i]!.length)));
-  return cells.map((line) =>
-    line.map((cell, i) => columns[i]!.right ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))
-      .join("  ").trimEnd()
-  );
+  const right = new Set(columns.flatMap(({ right }, i) => right ? [i] : []));
+  const cells = rows.map((row) => columns.map(({ cell }) => cell(row)));
+  return textTable([columns.map(({ head }) => head), ...cells], right);
 }
 
 /** Where and how a report was measured, one fact per line. */

@@ -15,7 +15,7 @@ import { namesIn } from "@/weights/source.ts";
 import { type Flags, UsageError } from "./flags.ts";
 
 import { precisionFlags } from "./precision_flags.ts";
-import { byteText, shortNumber, textTable } from "./text_table.ts";
+import { byteText, shortNumber, textTable } from "@/text_table.ts";
 
 /** One box of `--nodes`. */
 export interface Box {

@@ -1,6 +1,6 @@
 /** A cluster's status as lines for the terminal. */
 import type { ClusterStatusBody } from "@/api/cluster.ts";
-import { byteText, shortNumber, textTable } from "./text_table.ts";
+import { byteText, shortNumber, textTable } from "@/text_table.ts";
 
 type NodeBody = ClusterStatusBody["nodes"][number];
 
