@@ -318,7 +318,7 @@ export class Engine implements Generator {
 
   #allowance(): StepAllowance {
     const { runningSequences } = this.#scheduler.counts;
-    const allowance = this.#pacer.allowance(runningSequences);
+    const allowance = this.#pacer.allowance(runningSequences, this.#active.size);
     const ahead = this.#programsInFlight(runningSequences) > 1 ? limits.stepsAheadMax : 0;
     return { ...allowance, cost: this.#cost, ahead };
   }

@@ -20,6 +20,9 @@ export interface StepAllowance {
 const FIRST_ROWS = 64;
 /** Weights are read once per step, so a few rows cost hardly more than one. */
 const ROWS_MIN = 16;
+/** A request that is alone keeps nobody waiting, so its steps may take so many times as long: the
+ * weights are then read less often. */
+const ALONE = 3;
 /** A step that used less of its allowance says nothing about a larger one. */
 const TELLING_SHARE = 0.75;
 
@@ -34,9 +37,13 @@ export class StepPacer {
     this.#tiles = 1;
   }
 
-  /** Every running sequence can decode: that many rows are always allowed. */
-  allowance(runningSequences: number): StepAllowance {
-    const rows = Math.max(Math.floor(this.#rows), runningSequences);
+  /**
+   * Every running sequence can decode: that many rows are always allowed. `requests` run or wait;
+   * one alone gets longer steps.
+   */
+  allowance(runningSequences: number, requests = Infinity): StepAllowance {
+    const fitting = this.#rows * (requests > 1 ? 1 : ALONE);
+    const rows = Math.max(Math.floor(fitting), runningSequences);
     return { rows: Math.min(rows, this.#bounds.stepTokens), tiles: this.#tiles };
   }
 
@@ -44,13 +51,17 @@ export class StepPacer {
   observe(step: { rows: number; tiles: number; ms: number }): void {
     const { stepTokens, stepTiles, stepMs } = this.#bounds;
     // At most twice or half as much: one disturbed measurement must not decide.
-    const factor = Math.min(2, Math.max(0.5, stepMs / Math.max(step.ms, 1e-3)));
+    const bounded = (factor: number) => Math.min(2, Math.max(0.5, factor));
+    const share = stepMs / Math.max(step.ms, 1e-3);
     if (step.tiles > 0) {
+      const factor = bounded(share);
       // Tiles dominate their step, so the rows learn nothing from it.
       if (step.tiles < this.#tiles * TELLING_SHARE && factor > 1) return;
       this.#tiles = Math.min(stepTiles, Math.max(1, Math.floor(this.#tiles * factor)));
       return;
     }
+    // The step may have been a longer one.
+    const factor = bounded(share * Math.max(1, step.rows / this.#rows));
     if (step.rows < this.#rows * TELLING_SHARE && factor > 1) return;
     this.#rows = Math.min(stepTokens, Math.max(ROWS_MIN, this.#rows * factor));
   }

@@ -39,3 +39,15 @@ Deno.test("StepPacer learns nothing from a step that was small for want of work"
   for (let i = 0; i < 50; i++) pacer.observe({ rows: 1, tiles: 0, ms: 5 });
   deepEqual(pacer.allowance(1), before);
 });
+
+Deno.test("StepPacer gives a request that is alone longer steps, and learns the same from them", () => {
+  const pacer = new StepPacer(bounds);
+  const rowMs = 10;
+  for (let i = 0; i < 20; i++) {
+    const { rows } = pacer.allowance(1, 1);
+    pacer.observe({ rows, tiles: 0, ms: rows * rowMs });
+  }
+  const [alone, among] = [pacer.allowance(1, 1).rows, pacer.allowance(1, 2).rows];
+  ok(Math.abs(among * rowMs - bounds.stepMs) <= rowMs, `${among} rows beside others`);
+  ok(Math.abs(alone * rowMs - 3 * bounds.stepMs) <= 3 * rowMs, `${alone} rows alone`);
+});
