@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { parse, parseAllDocuments } from "yaml";
 import { type CommandName, type Flags, helpText, parseFlags } from "@/cli/flags.ts";
+import type { MetricSpec } from "@/telemetry/metric_names.ts";
 import { root } from "../server/server_process.ts";
 import { optionalTest, probeCommand } from "../skip.ts";
 import { type Image, images } from "./images.ts";
@@ -205,6 +206,29 @@ Deno.test("the runbook's commands and metrics exist", async () => {
       assert.ok(helpOf(command as CommandName).includes(`${word} `), `${command} ${word}`);
     }
     assert.doesNotThrow(() => flags([]));
+  }
+});
+
+Deno.test("alerts name metrics, labels and chapters of the runbook that exist", async () => {
+  const { metricSpecs } = await import("@/telemetry/metric_names.ts");
+  const specs = metricSpecs as Readonly<Record<string, MetricSpec>>;
+  const chapters = [...(await read("RUNBOOK.md")).matchAll(/^## (.*)$/gm)].map(([, title]) =>
+    title!.toLowerCase().replace(/[^a-z0-9 -]/g, "").replaceAll(" ", "-")
+  );
+  const { groups }: Yaml = parse(await read("prometheus.rules.yaml"));
+  const { rules } = groups[0];
+  assert.ok(rules.length >= 8);
+  for (const { alert, expr, annotations } of rules) {
+    const used = [...expr.matchAll(/(flotilla_\w+?)(_bucket)?(?:\{(\w+)="\w+"\})?(?=[[\s)])/g)];
+    assert.ok(used.length > 0, alert);
+    for (const [, name, bucket, label] of used) {
+      const spec = specs[name];
+      assert.ok(spec && (spec.type === "histogram") === (bucket !== undefined), `${alert} ${name}`);
+      assert.ok(label === undefined || spec.labels?.includes(label), `${alert} ${label}`);
+    }
+    const [file, chapter] = annotations.runbook.split("#");
+    assert.equal(file, "deploy/RUNBOOK.md");
+    assert.ok(chapters.includes(chapter), `${alert}: ${chapter} of ${chapters}`);
   }
 });
 
