@@ -4,13 +4,14 @@
  */
 import { parseArgs } from "node:util";
 import { variants } from "@/kernels/wasm/variants.ts";
+import { trainFlags } from "./train_flags.ts";
 
 /** Raised for a wrong command line; the message names flag, value and expectation. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-interface FlagRow {
+export interface FlagRow {
   readonly name: string;
   readonly commands: readonly CommandName[];
   /** Placeholder of the value; a flag without one is a switch. */
@@ -38,7 +39,7 @@ export type CommandName = keyof typeof commands;
 /** What follows the name of a command that does several things. */
 const actions: Partial<Record<CommandName, string>> = {
   cluster: "plan|status|drain NODE|rebalance",
-  train: "RECIPE.json",
+  train: "RECIPE.json|recipes [NAME]|samples|export|soup",
 };
 
 const integer = (least: number, most: number) => ({
@@ -448,6 +449,7 @@ const flagTable: readonly FlagRow[] = [
     help: "Measure no rows: show where the time of steps and prompts goes, by op",
   },
   { name: "smoke", commands: ["bench"], help: "Measure a shape without width: tests the bench" },
+  ...trainFlags,
   { name: "help", commands: [...sizing, "parity", "bench", "train"], help: "Show this help" },
 ];
 

@@ -10,10 +10,25 @@ import type { StepRecord } from "@/training/training_run.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { printLine } from "./terminal.ts";
+import { trainActions } from "./train_data.ts";
 
 export async function train(flags: Flags): Promise<number> {
   const [path, unexpected] = flags.positionals;
-  if (path === undefined) throw new UsageError("Say which recipe: train RECIPE.json");
+  const others = Object.keys(trainActions).join(", ");
+  if (path === undefined) {
+    throw new UsageError(`Say which recipe: RECIPE.json, or one of ${others}`);
+  }
+  if (Object.hasOwn(trainActions, path)) {
+    return await trainActions[path]!(flags, flags.positionals.slice(1));
+  }
+  return await runFromFile(flags, path, unexpected);
+}
+
+async function runFromFile(
+  flags: Flags,
+  path: string,
+  unexpected: string | undefined,
+): Promise<number> {
   if (unexpected !== undefined) throw new UsageError(`Unexpected argument "${unexpected}"`);
   const recipe = parseRecipe(await readRecipe(path), path);
   const folder = resolve(flags.string("out") ?? join("runs", basename(path, ".json")));

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { parseRecipe } from "./recipe.ts";
+import { parseRecipe as parseRun } from "../run_recipe.ts";
+import { runFormOf } from "./run_form.ts";
 import { nextRun, pipelineRuns, recipeBook, shippedRecipe } from "./recipe_book.ts";
 
 Deno.test("every shipped recipe is valid, also as JSON, under its own name", () => {
@@ -61,4 +63,17 @@ Deno.test("pipelineRuns() orders all runs; nextRun() resumes after any of them",
     done.add(next!.id);
   }
   assert.equal(nextRun(runs, done), undefined);
+});
+
+Deno.test("runFormOf() gives what the runner takes, and says what it leaves out", () => {
+  for (const stage of recipeBook) {
+    if (stage.kind !== "supervised") {
+      assert.throws(() => runFormOf(stage, "m"), /as one training run: it is of kind/);
+      continue;
+    }
+    const { recipe, omitted } = runFormOf(stage, "m");
+    const parsed = parseRun(JSON.stringify(recipe), stage.name);
+    assert.deepEqual([parsed.steps, parsed.learns], [stage.steps, stage.trainable]);
+    assert.equal(omitted.some((part) => part.startsWith("AdaLRS")), "adaptiveRate" in stage);
+  }
 });

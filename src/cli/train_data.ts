@@ -1,0 +1,206 @@
+/**
+ * What `train` does besides training: shows the shipped recipes, writes samples of the makers as
+ * files, hands over to other engines, mixes models.
+ */
+import { join } from "node:path";
+import { systemClock } from "@/clock.ts";
+import { heldOutDesigns } from "@/data/lettering/designs_table.ts";
+import type { Face } from "@/data/lettering/face.ts";
+import { StrokeFace } from "@/data/lettering/stroke_face.ts";
+import { TrueTypeFace } from "@/data/lettering/truetype.ts";
+import {
+  defaultSettings,
+  makeSample,
+  parseTaskName,
+  type TaskName,
+  taskNames,
+} from "@/data/makers/maker_registry.ts";
+import type { MakerSettings, Sample } from "@/data/makers/sample.ts";
+import { heldOutWords } from "@/data/makers/words_table.ts";
+import { encodePng } from "@/data/drawing/png.ts";
+import { Mixture, type MixtureSource } from "@/data/stream/mixture.ts";
+import { OperatingError } from "@/errors.ts";
+import { exportFolder } from "@/training/handover/export_folder.ts";
+import type { Engine } from "@/training/handover/rows.ts";
+import { parseRecipe, type Recipe } from "@/training/recipes/recipe.ts";
+import { recipeBook, shippedRecipe } from "@/training/recipes/recipe_book.ts";
+import { runFormOf } from "@/training/recipes/run_form.ts";
+import { type Flags, UsageError } from "./flags.ts";
+import { ProgressLine } from "./progress_line.ts";
+import { printError, printLine } from "./terminal.ts";
+import { mixSoup } from "./train_soup.ts";
+
+type Action = (flags: Flags, args: readonly string[]) => Promise<number>;
+
+/** What `train` does besides running a recipe, by the word that asks for it. */
+export const trainActions: Readonly<Record<string, Action>> = {
+  recipes,
+  samples,
+  export: exportData,
+  soup: mixSoup,
+};
+
+/**
+ * Lists the shipped recipes, or prints one as JSON: as it is, or with `--model` in the form that
+ * `train RECIPE.json` runs, saying what that form leaves out.
+ */
+function recipes(flags: Flags, [name]: readonly string[]): Promise<number> {
+  const [model] = flags.list("model");
+  if (name === undefined) {
+    for (const { name, purpose } of recipeBook) printLine(`${name.padEnd(18)} ${purpose}`);
+  } else if (model === undefined) printLine(JSON.stringify(shippedRecipe(name), null, 2));
+  else {
+    const { recipe, omitted } = runFormOf(shippedRecipe(name), model);
+    printLine(JSON.stringify(recipe, null, 2));
+    for (const part of omitted) printError(`left out: ${part}`);
+  }
+  return Promise.resolve(0);
+}
+
+function outFolder(flags: Flags): string {
+  const out = flags.string("out");
+  if (out === undefined) throw new UsageError("--out is missing, expected a folder to write");
+  return out;
+}
+
+async function readRecipe(flags: Flags): Promise<Recipe | undefined> {
+  const name = flags.string("recipe");
+  if (name === undefined) return undefined;
+  if (!name.endsWith(".json")) return shippedRecipe(name);
+  let text: string;
+  try {
+    text = await Deno.readTextFile(name);
+  } catch (cause) {
+    throw new OperatingError("invalid_request", `Cannot read recipe ${name}`, { cause });
+  }
+  try {
+    return parseRecipe(JSON.parse(text));
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new OperatingError("invalid_request", `Cannot parse recipe ${name}: ${cause.message}`);
+  }
+}
+
+/** Tasks and weights: `--task`, else the recipe's, else all the same. */
+function sourcesOf(flags: Flags, recipe: Recipe | undefined): MixtureSource[] {
+  const named = flags.list("task");
+  if (named.length > 0) {
+    return named.map((text) => {
+      const [name, weight = "1"] = text.split("=");
+      return { name: parseTaskName(name!), weight: Number(weight) };
+    });
+  }
+  if (!recipe || recipe.kind === "soup") return taskNames.map((name) => ({ name, weight: 1 }));
+  return Object.entries(recipe.data.mixture).map(([name, weight]) => ({ name, weight: weight! }));
+}
+
+function settingsOf(flags: Flags): MakerSettings {
+  const settings = defaultSettings(flags.number("side") ?? 224);
+  const fonts = flags.string("fonts");
+  const added = fonts === undefined ? [] : trueTypeFaces(fonts);
+  if (!flags.on("held-out")) return { ...settings, faces: [...settings.faces, ...added] };
+  const faces = added.length > 0 ? added : heldOutDesigns.map((design) => new StrokeFace(design));
+  return { ...settings, faces, newDesigns: 0, words: heldOutWords };
+}
+
+/** All `.ttf` files under a folder, by path. */
+function trueTypeFaces(folder: string): Face[] {
+  const paths: string[] = [];
+  const walk = (path: string) => {
+    for (const { name, isDirectory, isFile } of Deno.readDirSync(path)) {
+      if (isDirectory) walk(join(path, name));
+      else if (isFile && name.endsWith(".ttf")) paths.push(join(path, name));
+    }
+  };
+  try {
+    walk(folder);
+  } catch (cause) {
+    throw new OperatingError("invalid_request", `Cannot read fonts in ${folder}`, { cause });
+  }
+  if (paths.length === 0) {
+    throw new OperatingError("invalid_request", `Cannot find a .ttf file in ${folder}`);
+  }
+  return paths.sort().map((path) =>
+    new TrueTypeFace(path.slice(folder.length + 1), Deno.readFileSync(path))
+  );
+}
+
+function* drawSamples(
+  flags: Flags,
+  { recipe, count }: { recipe: Recipe | undefined; count: number },
+): Generator<Sample> {
+  const recipeSeed = recipe && recipe.kind !== "soup" ? recipe.data.seed : 1;
+  const seed = flags.number("seed") ?? recipeSeed;
+  const settings = settingsOf(flags);
+  const mixture = new Mixture(sourcesOf(flags, recipe), { seed });
+  for (let i = 0; i < count; i++) {
+    const { source, index } = mixture.next();
+    yield makeSample(source as TaskName, { seed, index, settings });
+  }
+}
+
+/** Writes PNG files and `samples.jsonl` with questions, answers and the truth. */
+async function samples(flags: Flags): Promise<number> {
+  const out = outFolder(flags);
+  const count = flags.number("count") ?? 100;
+  if (await Deno.stat(out).catch(() => undefined)) {
+    throw new OperatingError("invalid_request", `Cannot write samples: ${out} exists`);
+  }
+  const recipe = await readRecipe(flags);
+  const progress = new ProgressLine("drawing", systemClock);
+  const aside = `${out}.partial`;
+  await Deno.remove(aside, { recursive: true }).catch(() => undefined);
+  await Deno.mkdir(aside, { recursive: true });
+  const lines: string[] = [];
+  for (const sample of drawSamples(flags, { recipe, count })) {
+    const { pictures, ...rest } = sample;
+    const images: string[] = [];
+    for (const [i, picture] of pictures.entries()) {
+      const image = `${sample.id.replaceAll("/", "-")}-${i}.png`;
+      await Deno.writeFile(join(aside, image), encodePng(picture));
+      images.push(image);
+    }
+    lines.push(JSON.stringify({ ...rest, images }));
+    progress.update(lines.length, count);
+  }
+  await Deno.writeTextFile(join(aside, "samples.jsonl"), lines.join("\n") + "\n");
+  await Deno.rename(aside, out);
+  printLine(`${out}: ${count} samples`);
+  return 0;
+}
+
+async function exportData(flags: Flags): Promise<number> {
+  const engine = flags.string("to") as Engine | undefined;
+  if (engine === undefined) throw new UsageError("--to is missing: ms-swift, llava or verl");
+  const out = outFolder(flags);
+  const recipe = await readRecipe(flags);
+  const count = flags.number("count") ?? 100;
+  const trains = recipe && recipe.kind !== "soup" ? recipe : undefined;
+  const purpose = flags.string("purpose") as "sft" | "rl" | undefined;
+  const learns = (part: "vision" | "adapter" | "decoder") =>
+    trains === undefined || trains.trainable.includes(part);
+  const rows = await exportFolder({
+    engine,
+    purpose: purpose ??
+      (engine === "verl" || (trains?.kind === "reinforcement" && engine !== "llava")
+        ? "rl"
+        : "sft"),
+    model: flags.list("model")[0] ?? "BytedanceDouyinContent/SAIL-VL2-2B",
+    freeze: { vision: !learns("vision"), adapter: !learns("adapter"), decoder: !learns("decoder") },
+    lora: flags.on("lora"),
+    rate: trains?.optimizer.peakRate ?? 1e-5,
+    contextTokens: 8192,
+    answersPerPrompt: trains?.kind === "reinforcement" ? trains.answersPerPrompt : 8,
+    answerTokens: 4096,
+    nodes: flags.number("train-nodes") ?? 1,
+    gpusPerNode: flags.number("gpus") ?? 8,
+    samples: drawSamples(flags, { recipe, count }),
+    total: count,
+    thinking: flags.on("thinking"),
+    systemText: "You are a helpful assistant.",
+    out,
+    onProgress: new ProgressLine("exporting", systemClock).update,
+  });
+  printLine(`${out}: ${rows} rows for ${engine}; start with ${join(out, "run.sh")}`);
+  return 0;
+}

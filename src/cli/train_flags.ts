@@ -1,0 +1,107 @@
+/** Rows of `train` in the table of flags. */
+import type { FlagRow } from "./flags.ts";
+
+const commands = ["train"] as const;
+
+const integer = (least: number, most: number) => ({
+  check: (value: string) => /^\d+$/.test(value) && Number(value) >= least && Number(value) <= most,
+  expected: `an integer from ${least} to ${most}`,
+});
+
+const oneOf = (...choices: string[]) => ({
+  value: choices.join("|"),
+  check: (value: string) => choices.includes(value),
+  expected: choices.join(", "),
+});
+
+export const trainFlags: readonly FlagRow[] = [
+  {
+    name: "model",
+    commands,
+    value: "DIR",
+    repeated: true,
+    help: "soup: a checkpoint, once per ingredient; export, recipes: the model to start from",
+  },
+  {
+    name: "task",
+    commands,
+    value: "NAME[=WEIGHT]",
+    repeated: true,
+    help: "samples, export: tasks of the makers; default: those of --recipe, or all",
+  },
+  {
+    name: "recipe",
+    commands,
+    value: "NAME|FILE",
+    help: "samples, export: mixture, seed, rate and frozen parts of this recipe",
+  },
+  {
+    name: "count",
+    commands,
+    value: "N",
+    ...integer(1, 10_000_000),
+    help: "samples, export: how many samples (100)",
+  },
+  {
+    name: "seed",
+    commands,
+    value: "N",
+    ...integer(0, 2 ** 32 - 1),
+    help: "samples, export: seed of the makers; default: the recipe's, or 1",
+  },
+  {
+    name: "side",
+    commands,
+    value: "N",
+    ...integer(32, 2048),
+    help: "samples, export: side of the usual picture in pixels (224)",
+  },
+  {
+    name: "fonts",
+    commands,
+    value: "DIR",
+    help: "samples, export: also letter in the TrueType files of this folder",
+  },
+  {
+    name: "held-out",
+    commands,
+    help: "samples, export: words and typefaces that training never draws",
+  },
+  {
+    name: "to",
+    commands,
+    ...oneOf("ms-swift", "llava", "verl"),
+    help: "export: engine to write data and commands for",
+  },
+  {
+    name: "purpose",
+    commands,
+    ...oneOf("sft", "rl"),
+    help: "export: answers to learn, or prompts with solutions (sft; verl: rl)",
+  },
+  { name: "thinking", commands, help: "samples, export: ask for thoughts" },
+  { name: "lora", commands, help: "export: low-rank adapters instead of all weights" },
+  {
+    name: "train-nodes",
+    commands,
+    value: "N",
+    ...integer(1, 4096),
+    help: "export: machines (1)",
+  },
+  { name: "gpus", commands, value: "N", ...integer(1, 64), help: "export: GPUs of each (8)" },
+  {
+    name: "weights",
+    commands,
+    value: "W,…",
+    check: (value: string) => /^\d*\.?\d+(,\d*\.?\d+)*$/.test(value),
+    expected: "numbers divided by commas",
+    help: "soup: weight of each model; default: all the same",
+  },
+  {
+    name: "evaluate",
+    commands,
+    value: "COMMAND",
+    help: "soup: greedy; run with a folder as last argument, prints a score, the last line counts",
+  },
+  { name: "force", commands, help: "soup: mix models without a common ancestor" },
+];
