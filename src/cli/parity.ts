@@ -8,9 +8,11 @@ import type { Flags } from "./flags.ts";
 import { decodeParity, resizeParity, tilingParity, tokenizerParity } from "./parity_cases.ts";
 import { findFixtures, type Fixture } from "./parity_fixtures.ts";
 import { httpParity } from "./parity_http.ts";
+import { languageParity } from "./parity_language.ts";
 import { modelParity } from "./parity_model.ts";
 import { precisionFlags } from "./precision_flags.ts";
 import { judgedPrecisions, quantParity } from "./parity_quant.ts";
+import { autogradParity } from "./parity_autograd.ts";
 import { promptParity } from "./parity_prompt.ts";
 import { trainingParity } from "./parity_training.ts";
 import { failed, type ParityRow, parityTable, skippedRow } from "./parity_report.ts";
@@ -56,7 +58,12 @@ async function quantRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
   return rows;
 }
 
-async function trainingRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]> {
+/** Rows of a check that needs the ops of training. */
+async function trainingRows(
+  fixture: Fixture,
+  flags: Flags,
+  parityOf: (fixture: Fixture, backend: Backend) => Promise<ParityRow[]>,
+): Promise<ParityRow[]> {
   const rows: ParityRow[] = [];
   for (const name of backendNames(flags)) {
     const threads = flags.number("threads");
@@ -65,7 +72,7 @@ async function trainingRows(fixture: Fixture, flags: Flags): Promise<ParityRow[]
       const missing = `the ${name} backend has no training ops`;
       rows.push(
         ...backend.training
-          ? await trainingParity(fixture, backend)
+          ? await parityOf(fixture, backend)
           : [skippedRow(fixture.name, "training", missing)],
       );
     } finally {
@@ -103,8 +110,16 @@ export async function fixtureParity(fixture: Fixture, flags: Flags): Promise<Par
     case "decode":
       return await decodeRows(fixture);
     case "training":
-      return fixture.path.endsWith(".json") ? await trainingRows(fixture, flags) : [];
+      return fixture.path.endsWith(".json")
+        ? await trainingRows(fixture, flags, trainingParity)
+        : [];
     case "data":
+      if (basename(fixture.path) === "autograd_ops.json") {
+        return await trainingRows(fixture, flags, autogradParity);
+      }
+      if (basename(fixture.path) === "tiny_qwen3_sft.json") {
+        return await trainingRows(fixture, flags, languageParity);
+      }
       return [skippedRow(fixture.name, "data", "this part is not built yet")];
   }
 }

@@ -7,14 +7,25 @@ import { failed, parityTable } from "@/cli/parity_report.ts";
 import { webGpu } from "../kernels/backends.ts";
 import { optionalTest } from "../skip.ts";
 
-const roots = ["model", "knobs"].map((name) =>
+const roots = ["model", "knobs", "training"].map((name) =>
   new URL(`../fixtures/${name}`, import.meta.url).pathname
 );
 const fixtures = (await Promise.all(roots.map(findFixtures))).flat();
 
 Deno.test("the committed fixtures cover every kind", () => {
   const kinds = new Set(fixtures.map((fixture) => fixture.kind));
-  for (const kind of ["model", "tokenizer", "preprocess", "resize", "prompt", "decode"]) {
+  for (
+    const kind of [
+      "model",
+      "tokenizer",
+      "preprocess",
+      "resize",
+      "prompt",
+      "decode",
+      "training",
+      "data",
+    ]
+  ) {
     assert.ok(kinds.has(kind as "model"), kind);
   }
 });
