@@ -18,6 +18,7 @@ import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import { benchShards, shardBenchDefaults } from "./bench_shards.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { printError, printLine } from "./terminal.ts";
+import { trainBench } from "./train_bench.ts";
 
 const REPEATS_DEFAULT = 3;
 const allPeers = [llamaCpp, wllama, onnxruntimeWeb] as const;
@@ -88,6 +89,7 @@ async function showProfiles(
 }
 
 export async function bench(flags: Flags): Promise<number> {
+  if (flags.positionals[0] === "train") return await trainBench(flags);
   const stored = flags.string("results");
   if (stored !== undefined) return await writeResults(stored);
   const shards = flags.number("shards");

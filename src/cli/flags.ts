@@ -40,6 +40,7 @@ export type CommandName = keyof typeof commands;
 const actions: Partial<Record<CommandName, string>> = {
   cluster: "plan|status|drain NODE|rebalance",
   train: "RECIPE.json|recipes [NAME]|samples|export|soup",
+  bench: "[train]",
 };
 
 const integer = (least: number, most: number) => ({

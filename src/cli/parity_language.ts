@@ -4,7 +4,7 @@
  * tower that our models have is drawn and unused.
  */
 import type { Backend } from "@/kernels/backend.ts";
-import { readModelConfig } from "@/model/config.ts";
+import { readLanguageConfig } from "@/model/config.ts";
 import { impliedTensors } from "@/model/parameters.ts";
 import type { ProgramBatch } from "@/training/packed_forward.ts";
 import { readStore } from "@/training/parameter_values.ts";
@@ -20,7 +20,6 @@ import { ParityCheck, type ParityRow } from "./parity_report.ts";
 interface SftCase {
   readonly id: string;
   readonly config: Readonly<Record<string, unknown>>;
-  readonly rope_theta: number;
   readonly weights: Readonly<Record<string, { shape: readonly number[]; data: readonly number[] }>>;
   readonly sequences: readonly { input_ids: readonly number[]; labels: readonly number[] }[];
   readonly expected: {
@@ -130,20 +129,14 @@ function pack(sequences: SftCase["sequences"]): ProgramBatch {
 }
 
 async function loadCase(sft: SftCase, backend: Backend): Promise<TrainableModel> {
-  const vision = { num_hidden_layers: 1, hidden_size: 8, num_attention_heads: 1 };
-  const config = readModelConfig({
-    config: {
-      llm_config: { ...sft.config, rope_theta: sft.rope_theta, max_position_embeddings: 64 },
-      vision_config: { ...vision, intermediate_size: 8, patch_size: 2, image_size: 4 },
-      select_layer: -1,
-      tie_word_embeddings: sft.config.tie_word_embeddings,
-    },
-  });
+  // Some keys of the configuration lie beside it.
+  const { id: _, weights, sequences: __, expected: ___, config: inner, ...beside } = sft;
+  const config = readLanguageConfig({ ...beside, ...inner });
   const stored = new Map<string, StoredTensor>();
   for (const [name, shape] of await impliedTensors(config)) {
     if (!name.startsWith("decoder.")) stored.set(name, syntheticTensor(name, shape));
   }
-  for (const [name, { shape, data }] of Object.entries(sft.weights)) {
+  for (const [name, { shape, data }] of Object.entries(weights)) {
     const canonical = canonicalName(name);
     if (canonical !== undefined) stored.set(canonical, memoryTensor(canonical, shape, data));
   }

@@ -307,3 +307,24 @@ export function readModelConfig(files: ConfigFiles): ModelConfig {
     template: root.string("template", "univl-chat"),
   };
 }
+
+/**
+ * Configuration of a language model alone, as `config.json` of a text model spells it, with a vision
+ * tower of the smallest size that nothing uses. For checks of the decoder.
+ */
+export function readLanguageConfig(config: Json): ModelConfig {
+  return readModelConfig({
+    config: {
+      llm_config: { max_position_embeddings: 64, ...config },
+      vision_config: {
+        num_hidden_layers: 1,
+        hidden_size: 8,
+        num_attention_heads: 1,
+        intermediate_size: 8,
+        patch_size: 2,
+        image_size: 4,
+      },
+      select_layer: -1,
+    },
+  });
+}
