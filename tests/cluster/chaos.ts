@@ -64,7 +64,7 @@ class Herd implements AsyncDisposable {
       return shard.signal("SIGCONT");
     }
     shard.signal(kind === "kill" ? "SIGKILL" : "SIGTERM");
-    await shard.ended;
+    await shard.status();
     await this.#begin(i);
   }
 

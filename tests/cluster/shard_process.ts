@@ -1,7 +1,7 @@
 /** A real shard in a process of its own, as a user starts it. */
 import { fixtureFolder, startDeno } from "../server/server_process.ts";
 
-const READY = /waits on (127\.0\.0\.1:\d+)/;
+const READY = /waits on (\S+:\d+)/;
 
 export class ShardProcess implements AsyncDisposable {
   readonly address: string;
@@ -14,13 +14,25 @@ export class ShardProcess implements AsyncDisposable {
     this.#output = output;
   }
 
-  /** Starts `shard` and waits until it says where it listens; on a free port unless told. */
-  static async start(name: string, args: readonly string[] = []): Promise<ShardProcess> {
-    const { address, child, output } = await startDeno([
-      ...["run", "--no-check", "--allow-net", "--allow-read", "--allow-env", "--allow-sys"],
-      ...["src/main.ts", "shard", "--model", fixtureFolder("moe"), "--threads", "1"],
-      ...["--listen", "127.0.0.1:0", "--name", name, "--log", "error", ...args],
-    ], READY);
+  /**
+   * Starts `shard` and waits until it says where it listens; on a free port unless told. `through`:
+   * words before the command, for another host.
+   */
+  static async start(
+    name: string,
+    args: readonly string[] = [],
+    through: readonly string[] = [],
+  ): Promise<ShardProcess> {
+    const { address, child, output } = await startDeno(
+      [
+        ...["run", "--no-check", "--allow-net", "--allow-read", "--allow-env", "--allow-sys"],
+        ...["src/main.ts", "shard", "--model", fixtureFolder("moe"), "--threads", "1"],
+        ...["--listen", "127.0.0.1:0", "--name", name, "--log", "error", ...args],
+      ],
+      READY,
+      {},
+      through,
+    );
     return new ShardProcess(address, child, output);
   }
 
@@ -31,11 +43,6 @@ export class ShardProcess implements AsyncDisposable {
 
   /** How it ended; waits until it has. */
   status(): Promise<Deno.CommandStatus> {
-    return this.#child.status;
-  }
-
-  /** Settles when it has ended. */
-  get ended(): Promise<Deno.CommandStatus> {
     return this.#child.status;
   }
 

@@ -12,14 +12,16 @@ export async function startDeno(
   args: readonly string[],
   address: RegExp,
   env: Readonly<Record<string, string>> = {},
+  through: readonly string[] = [],
 ): Promise<{
   readonly address: string;
   readonly child: Deno.ChildProcess;
   /** Settles when the program has closed its output. */
   readonly output: Promise<unknown>;
 }> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [...args],
+  const [command, ...words] = [...through, Deno.execPath(), ...args];
+  const child = new Deno.Command(command!, {
+    args: words,
     env,
     cwd: root,
     stdin: "null",
