@@ -35,6 +35,8 @@ export interface ClusterFlags extends Rendezvous, ClusterProtection {
   readonly replicas: number;
   /** Experts of this process: none, those that no shard answers for, or all. */
   readonly localExperts: "none" | "some" | "all";
+  /** "bf16": shorter rows and results that may change tokens. By default exact. */
+  readonly wire?: "exact" | "bf16" | undefined;
   /** Takes a span for every layer's call; by default those of OpenTelemetry, if it is on. */
   readonly tracer?: Tracer | undefined;
 }
@@ -47,8 +49,13 @@ export async function clusterFlags(flags: Flags): Promise<ClusterFlags | undefin
   if (rendezvous.nats && listen !== undefined) {
     throw new UsageError("--cluster-listen is for shards that --join this server, not for NATS");
   }
+  const wire = flags.string("wire") as ClusterFlags["wire"];
+  if (wire === "bf16" && flags.on("exact")) {
+    throw new UsageError("--exact and --wire bf16 exclude each other");
+  }
   return {
     ...rendezvous,
+    wire,
     ...await clusterProtection(flags),
     listen,
     name: nodeNameFlag(flags),

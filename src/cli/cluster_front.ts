@@ -161,8 +161,7 @@ function openFront(
   return new ClusterFront({
     ...{ id: nodeId, grid, registry, transport, clock: systemClock },
     policy: { ...defaultPlanPolicy, identity: { numericClass, weightHash }, replicas },
-    // Kernels of quantised weights read activations as int8 codes, whoever computes them.
-    encoding: precision.quantisation === "none" ? "f32" : "int8",
+    ...wireOf(cluster, precision),
     fallback: bank && new FallbackExperts(bank, { keptMax: limits.fallbackExpertsMax }),
     localNode: localExperts === "all" ? LOCAL_NODE : undefined,
     telemetry: new ClusterTelemetry({
@@ -172,4 +171,17 @@ function openFront(
     }),
     noticed: (message, facts) => log.info(message, facts),
   });
+}
+
+/**
+ * Kernels of quantised weights read activations as int8 codes, whoever computes them: these are
+ * exact, and shorter than bfloat16.
+ */
+function wireOf({ wire }: ClusterFlags, { quantisation }: Precision) {
+  const isExact = wire !== "bf16";
+  const stored = isExact ? "f32" : "bf16";
+  return {
+    encoding: quantisation === "none" ? stored : "int8",
+    replyEncoding: isExact ? "f32" : "bf16",
+  } as const;
 }

@@ -269,6 +269,17 @@ const flagTable: readonly FlagRow[] = [
     help: "Experts of this process: none, those no shard answers for, from disk, or all (some)",
   },
   {
+    name: "exact",
+    commands: ["serve"],
+    help: "Shards give the bits of a single process, which is the default; refuses --wire bf16",
+  },
+  {
+    name: "wire",
+    commands: ["serve"],
+    ...oneOf("exact", "bf16"),
+    help: "Rows between nodes: exact, or shorter ones that may change tokens (exact)",
+  },
+  {
     name: "listen",
     commands: ["shard"],
     value: "ADDRESS",

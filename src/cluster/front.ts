@@ -9,6 +9,7 @@ import { limits } from "@/limits.ts";
 import { encodeAssignment } from "./assignment_text.ts";
 import { type ClusterBounds, defaultClusterBounds } from "./bounds.ts";
 import type { CallChannel } from "./call_channel.ts";
+import type { ReplyEncodingName } from "./call_frames.ts";
 import type { CallContext } from "./calls.ts";
 import type { ClusterControl } from "./cluster_control.ts";
 import { type ClusterStatus, clusterStatus } from "./cluster_status.ts";
@@ -43,6 +44,8 @@ export interface ClusterFrontOptions {
   readonly clock: Clock;
   readonly policy: PlanPolicy;
   readonly encoding: RowEncodingName;
+  /** By default float32. */
+  readonly replyEncoding?: ReplyEncodingName | undefined;
   readonly fallback?: FallbackExperts | undefined;
   /** Name of this process's own node, which is in no plan; it comes by `accept`. */
   readonly localNode?: NodeId | undefined;
@@ -56,6 +59,7 @@ export class ClusterFront implements CallSite, ClusterControl {
   readonly clock: Clock;
   readonly context: CallContext;
   readonly encoding: RowEncodingName;
+  readonly replyEncoding: ReplyEncodingName;
   readonly running: RunningCalls;
   readonly fallback: FallbackExperts | undefined;
   readonly telemetry: ClusterTelemetry;
@@ -80,6 +84,7 @@ export class ClusterFront implements CallSite, ClusterControl {
     this.clock = clock;
     this.running = new RunningCalls(clock);
     this.encoding = options.encoding;
+    this.replyEncoding = options.replyEncoding ?? "f32";
     this.fallback = fallback;
     this.telemetry = options.telemetry;
     this.#registry = options.registry;

@@ -4,7 +4,7 @@
  * not decided here.
  */
 import type { Clock } from "@/clock.ts";
-import { type ExpertResult, rowsPerCall } from "./call_frames.ts";
+import { type ExpertResult, type ReplyEncodingName, rowsPerCall } from "./call_frames.ts";
 import type { CallChannel, CallOutcome, UnnumberedCall } from "./call_channel.ts";
 import { type CallContext, type CallEffect, FALLBACK_NODE, LayerCall } from "./calls.ts";
 import type { CallEnd, ClusterTelemetry, LayerNotes } from "./cluster_telemetry.ts";
@@ -19,6 +19,8 @@ export interface CallSite {
   readonly context: CallContext;
   /** In which rows travel exactly to this model's experts. */
   readonly encoding: RowEncodingName;
+  /** In which results travel: float32, unless others than exact ones are asked for. */
+  readonly replyEncoding: ReplyEncodingName;
   channel(node: NodeId): CallChannel | undefined;
   /** The calls that run: they are told of lost nodes, and when their time has come. */
   readonly running: RunningCalls;
@@ -189,7 +191,7 @@ export class RunningLayerCall {
       width,
       encoding: this.#site.encoding,
       reply: "pairs",
-      replyEncoding: "f32",
+      replyEncoding: this.#site.replyEncoding,
       timeLeftMs: this.#deadlineMs - this.#site.clock.nowMs(),
       choiceCounts,
       experts,
@@ -217,7 +219,7 @@ export class RunningLayerCall {
         width,
         encoding: this.#site.encoding,
         reply: "pairs",
-        replyEncoding: "f32",
+        replyEncoding: this.#site.replyEncoding,
         frameBytesMax: channel.connection.frameBytesMax,
       })
       : Infinity;
