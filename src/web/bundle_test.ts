@@ -1,6 +1,7 @@
 import { deepEqual, ok } from "node:assert/strict";
 import { optionalTest, probePath } from "../../tests/skip.ts";
-import { distFolder } from "./build.ts";
+import { distFolder, webBundle } from "./build.ts";
+import { staleFiles } from "./bundle.ts";
 
 const built = await probePath("src/web/dist", distFolder);
 
@@ -16,3 +17,7 @@ optionalTest(
     }
   },
 );
+
+optionalTest({ name: "src/web/dist was built from its sources", needs: [built] }, async () => {
+  deepEqual(await staleFiles(distFolder, await webBundle()), [], "run deno task build:web");
+});

@@ -237,3 +237,25 @@ browserTest(
       assert.equal((await askInPage(page, question)).text, "tree");
     }),
 );
+
+browserTest("page of an insecure origin runs on one thread, with its files in memory", async () => {
+  const site = running.site!;
+  const origin = site.origin.replace("127.0.0.1", "page.test");
+  const flags = ["--disable-gpu", "--host-resolver-rules=MAP page.test 127.0.0.1"];
+  const browser = await launchBrowser({ flags });
+  try {
+    const { page, errors } = await openPage(browser, { origin });
+    await page.goto(`${origin}/plain`);
+    assert.equal(await page.evaluate(() => isSecureContext), false);
+    const { description, failure } = await loadInPage(page);
+    assert.equal(failure, undefined);
+    assert.equal(description!.variant, "simd128");
+    assert.equal(description!.isKept, false);
+    const [tree] = await drawInPage(page, [{ word: "tree" }]);
+    const question = { pictures: [tree!], text: "What word is written in the image?" };
+    assert.equal((await askInPage(page, question)).text, "tree");
+    assert.deepEqual(errors, []);
+  } finally {
+    await browser.close();
+  }
+});
