@@ -3,7 +3,7 @@
  * tells each row as soon as it stands. Runs inside a process of its own.
  */
 import type { Clock } from "@/clock.ts";
-import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import type { BackendOptions } from "@/kernels/open.ts";
 import { peakMemoryBytes } from "./host.ts";
 import type { LimitProbe, Limits } from "./limits.ts";
 import * as measure from "./measurements.ts";
@@ -27,7 +27,7 @@ export interface GroupOptions {
   readonly shapesFolder: string;
   /** Keeps packed folders between runs. */
   readonly cacheFolder: string;
-  readonly backend: WasmBackendOptions;
+  readonly backend: BackendOptions;
   readonly probe: LimitProbe;
   readonly clock: Clock;
   readonly tell: (message: GroupMessage) => void;

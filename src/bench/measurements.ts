@@ -2,6 +2,7 @@
  * What is timed on a rig, each through the whole engine with tokens in and tokens out. Every
  * function gives one sample; repeating, limits and names are the group's.
  */
+import { sliceRows } from "@/tensor/tensor.ts";
 import type { Rig } from "./rig.ts";
 
 /** Answer tokens of one decode sample. */
@@ -62,6 +63,8 @@ export async function encodeTile(rig: Rig): Promise<number> {
     const startMs = clock.nowMs();
     model.encodeTiles(tiles, 1, out);
     await backend.flush();
+    // A GPU has only been told: what it computed is known when some of it arrives.
+    if (backend.name === "webgpu") await backend.read(sliceRows(out, 0, 1));
     return (clock.nowMs() - startMs) / 1000;
   } finally {
     backend.free(tiles);

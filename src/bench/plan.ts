@@ -34,6 +34,8 @@ export interface Group {
 export interface PlanOptions {
   readonly all: boolean;
   readonly smoke: boolean;
+  /** Shapes and formats for a GPU. */
+  readonly gpu?: boolean;
   readonly repeats: number;
   /** Only rows whose name matches one of these patterns; `*` stands for anything. */
   readonly only?: string;
@@ -78,12 +80,13 @@ function towerGroup(format: keyof typeof towerPrecisions, repeats: number): Grou
 }
 
 /** The standing-in shape of `--smoke`: every measurement, in moments. */
-function smokePlan(): Group[] {
+function smokePlan(gpu: boolean): Group[] {
   const shape = { shape: "smoke", folder: "skeleton-28-layers", repeats: 1 };
   const measurements = [
     ...simple("load", "prefill", "decode"),
     ...batches(4),
-    ...simple("tile", "picture", "skeleton", "memory", "packed"),
+    ...simple("tile", "picture", "skeleton", "memory"),
+    ...gpu ? [] : simple("packed"),
   ];
   return [
     decoderGroup("q4", { ...shape, measurements }),
@@ -135,9 +138,37 @@ function fullPlan({ all, repeats }: PlanOptions): Group[] {
   ];
 }
 
+/** On a GPU weights are worth keeping as stored, and the tower too. */
+function gpuPlan({ all, repeats }: PlanOptions): Group[] {
+  const small = { shape: "1.7b", folder: "sail-vl2-2b", repeats };
+  const big = { shape: "8b", folder: "sail-vl2-8b", repeats: Math.min(repeats, 2) };
+  const measurements = [...simple("load", "decode", "prefill"), ...batches(16), {
+    kind: "picture",
+  }] as const;
+  return [
+    decoderGroup("q4", { ...small, measurements }),
+    decoderGroup("none", { ...small, measurements }),
+    towerGroup("f32", repeats),
+    towerGroup("int8", repeats),
+    decoderGroup("q4", {
+      shape: "skeleton",
+      folder: "skeleton-28-layers",
+      repeats,
+      measurements: simple("skeleton"),
+    }),
+    ...all
+      ? [
+        decoderGroup("q4", { ...big, measurements }),
+        decoderGroup("none", { ...big, measurements }),
+      ]
+      : [],
+  ];
+}
+
 /** The groups of a run, without those of which no row is wanted. */
 export function planGroups(options: PlanOptions): Group[] {
-  const groups = options.smoke ? smokePlan() : fullPlan(options);
+  const { smoke, gpu = false } = options;
+  const groups = smoke ? smokePlan(gpu) : gpu ? gpuPlan(options) : fullPlan(options);
   if (options.only === undefined) return groups;
   const wanted = matcher(options.only);
   return groups.map((group) => ({

@@ -28,7 +28,7 @@ export async function profileGroup(options: {
   const rig = await Rig.open({
     folder: `${shapesFolder}/${group.folder}`,
     precision: group.precision,
-    backend: { ...backend, profile },
+    backend: { name: "wasm", ...backend, profile },
     clock,
   });
   try {

@@ -7,8 +7,7 @@ import type { Clock } from "@/clock.ts";
 import { Engine } from "@/engine/engine.ts";
 import type { PromptTile } from "@/engine/request.ts";
 import type { Backend } from "@/kernels/backend.ts";
-import { openBackend } from "@/kernels/open.ts";
-import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import { type BackendOptions, openBackend } from "@/kernels/open.ts";
 import { type LoadedModel, loadModel } from "@/model/load.ts";
 import { memoryNeed } from "@/model/memory_need.ts";
 import { seededRandom } from "@/random.ts";
@@ -22,7 +21,7 @@ export interface RigOptions {
   /** Folder with at least a config.json; weights are drawn from a seed. */
   readonly folder: string;
   readonly precision: Precision;
-  readonly backend: WasmBackendOptions;
+  readonly backend: BackendOptions;
   readonly clock: Clock;
   readonly onLoad?: (share: number) => void;
 }
@@ -70,7 +69,7 @@ export class Rig {
     const bounds = { contextTokens: KV_TOKENS, stepTiles: 1 };
     const { weightBytes, scratchBytes } = await memoryNeed({ ...model, bounds });
     const memoryBytes = weightBytes + scratchBytes + OTHER_BYTES;
-    const backend = await openBackend({ name: "wasm", memoryBytes, ...options.backend });
+    const backend = await openBackend({ memoryBytes, ...options.backend });
     try {
       const loaded = await loadModel({
         ...model,

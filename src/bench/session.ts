@@ -4,7 +4,7 @@
  */
 import type { Clock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
-import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import type { BackendOptions } from "@/kernels/open.ts";
 import { type ModelConfig, readModelConfig } from "@/model/config.ts";
 import { withGoals } from "./goals.ts";
 import type { GroupMessage } from "./group.ts";
@@ -26,7 +26,7 @@ import {
 export interface SessionOptions {
   readonly groups: readonly Group[];
   readonly peers: readonly Peer[];
-  readonly backend: WasmBackendOptions;
+  readonly backend: BackendOptions;
   readonly threads: number;
   readonly repeats: number;
   readonly rootFolder: string;

@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chartSvg } from "@/bench/chart.ts";
-import { TeamProbe } from "@/bench/limit_probe.ts";
+import { DeviceProbe, TeamProbe } from "@/bench/limit_probe.ts";
 import { llamaCpp } from "@/bench/peers/llama_cpp.ts";
 import { onnxruntimeWeb } from "@/bench/peers/onnxruntime_web.ts";
 import type { Peer } from "@/bench/peers/peer.ts";
@@ -103,15 +103,18 @@ export async function bench(flags: Flags): Promise<number> {
   const repeats = flags.number("repeats") ?? REPEATS_DEFAULT;
   const only = flags.string("only");
   const smoke = flags.on("smoke");
-  const groups = planGroups({ all: flags.on("all"), smoke, repeats, ...(only && { only }) });
+  const gpu = flags.string("backend") === "webgpu";
+  const groups = planGroups({ all: flags.on("all"), smoke, gpu, repeats, ...(only && { only }) });
   if (groups.length === 0) throw new UsageError(`--only ${only} matches no row`);
-  const backend = { threads, ...(variant && { variant }) };
-  if (flags.on("profile")) return await showProfiles(groups, backend);
-  await using probe = new TeamProbe({ ...backend, clock: systemClock, brief: smoke });
+  const kernels = { threads, ...(variant && { variant }) };
+  if (flags.on("profile")) return await showProfiles(groups, kernels);
+  await using probe = gpu
+    ? new DeviceProbe({ clock: systemClock, brief: smoke })
+    : new TeamProbe({ ...kernels, clock: systemClock, brief: smoke });
   const session = new Session({
     groups,
     peers: chosenPeers(flags),
-    backend,
+    backend: { name: gpu ? "webgpu" : "wasm", ...kernels },
     threads,
     repeats,
     rootFolder,

@@ -75,7 +75,7 @@ const flagTable: readonly FlagRow[] = [
   { name: "port", commands: ["serve"], value: "N", ...integer(0, 65535), help: "Port (8080)" },
   {
     name: "backend",
-    commands: [...computing, "parity", "doctor", "train"],
+    commands: [...computing, "parity", "doctor", "train", "bench"],
     ...oneOf("wasm", "webgpu", "reference"),
     help: "Executor of the model program (wasm)",
   },
