@@ -22,8 +22,10 @@ programs=(src/main.ts src/bench/group_process.ts src/kernels/webgpu tests/kernel
 
 make_bundle() {
   local out=$1 scratch folder deno
+  mkdir -p "$(dirname "$out")"
   scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
+  # shellcheck disable=SC2064 # the folder is known now
+  trap "rm -rf '$scratch'" EXIT
   folder=$scratch/flotilla
   mkdir -p "$folder/offline/lib"
   git -C "$root" archive HEAD | tar x -C "$folder"
@@ -33,14 +35,14 @@ make_bundle() {
   local loader
   loader=$(ldconfig -p | sed -n 's/.*libvulkan\.so\.1 .*x86-64.* => //p' | head -n 1)
   if [[ -n $loader ]]; then cp -L "$loader" "$folder/offline/lib/libvulkan.so.1"; fi
+  local modules
+  mapfile -t modules < <(cd "$folder" && find "${programs[@]}" -name '*_test.ts' -o -path '*.ts' -prune -type f)
   (
     cd "$folder"
-    export DENO_DIR=$folder/offline/cache DENO_NO_UPDATE_CHECK=1
-    # shellcheck disable=SC2046 # test files of folders, one a word
-    offline/deno cache --quiet $(printf '%s\n' "${programs[@]}" |
-      while read -r path; do if [[ -d $path ]]; then find "$path" -name '*_test.ts'; else echo "$path"; fi; done)
-    # Compiled code is made anew, and checks of types are not wanted there.
-    rm -rf "$DENO_DIR"/{gen,*_cache_v*,*.lock,registries} 2>/dev/null || true
+    env DENO_DIR="$folder/offline/cache" DENO_NO_UPDATE_CHECK=1 \
+      offline/deno cache --quiet --no-check "${modules[@]}"
+    # Compiled code is made anew there.
+    rm -rf offline/cache/gen offline/cache/*_cache_v*
   )
   tar c -C "$scratch" flotilla | gzip -9 >"$out.partial"
   mv "$out.partial" "$out"
