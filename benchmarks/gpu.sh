@@ -44,7 +44,7 @@ make_bundle() {
     # Compiled code is made anew there.
     rm -rf offline/cache/gen offline/cache/*_cache_v*
     # Only other tests use these.
-    rm -rf offline/cache/npm/*/{openai,esbuild,@esbuild,fast-check,yaml}
+    rm -rf offline/cache/npm/*/{openai,esbuild,@esbuild,playwright-core,fast-check,yaml}
     rm -rf kernels-rs tests/fixtures/{data,training,codec}
   )
   tar c -C "$scratch" flotilla | gzip -9 >"$out.partial"
