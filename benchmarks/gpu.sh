@@ -36,16 +36,23 @@ make_bundle() {
   loader=$(ldconfig -p | sed -n 's/.*libvulkan\.so\.1 .*x86-64.* => //p' | head -n 1)
   if [[ -n $loader ]]; then cp -L "$loader" "$folder/offline/lib/libvulkan.so.1"; fi
   local modules
-  mapfile -t modules < <(cd "$folder" && find "${programs[@]}" -name '*_test.ts' -o -path '*.ts' -prune -type f)
+  mapfile -t modules < <(cd "$folder" && find "${programs[@]}" -name '*_test.ts' ! -name 'browser_*' \
+    -o -path '*.ts' -prune -type f ! -name 'browser_*')
   (
     cd "$folder"
-    env DENO_DIR="$folder/offline/cache" DENO_NO_UPDATE_CHECK=1 \
-      offline/deno cache --quiet --no-check "${modules[@]}"
-    # Compiled code is made anew there.
-    rm -rf offline/cache/gen offline/cache/*_cache_v*
-    # Only other tests use these.
-    rm -rf offline/cache/npm/*/{openai,esbuild,@esbuild,playwright-core,fast-check,yaml}
-    rm -rf kernels-rs tests/fixtures/{data,training,codec}
+    export DENO_NO_UPDATE_CHECK=1
+    # Packages that only other tests and peers use.
+    offline/deno eval '
+      const config = JSON.parse(Deno.readTextFileSync("deno.json"));
+      for (const name of ["openai", "esbuild", "playwright-core", "fast-check"]) {
+        delete config.imports[name];
+      }
+      Deno.writeTextFileSync("deno.json", JSON.stringify(config, null, 2));
+      Deno.removeSync("deno.lock");'
+    env DENO_DIR="$folder/offline/cache" offline/deno cache --quiet --no-check "${modules[@]}"
+    # Compiled code is made anew there, and nobody reads types and maps.
+    rm -rf offline/cache/gen offline/cache/*_cache_v* kernels-rs
+    find offline/cache/npm \( -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.map' \) -delete
   )
   tar c -C "$scratch" flotilla | gzip -9 >"$out.partial"
   mv "$out.partial" "$out"
