@@ -40,7 +40,6 @@ make_bundle() {
     -o -path '*.ts' -prune -type f ! -name 'browser_*')
   (
     cd "$folder"
-    export DENO_NO_UPDATE_CHECK=1
     # Packages that only other tests and peers use.
     offline/deno eval '
       const config = JSON.parse(Deno.readTextFileSync("deno.json"));
