@@ -51,6 +51,7 @@ make_bundle() {
     env DENO_DIR="$folder/offline/cache" offline/deno cache --quiet --no-check "${modules[@]}"
     # Compiled code is made anew there, and nobody reads types and maps.
     rm -rf offline/cache/gen offline/cache/*_cache_v* kernels-rs tests/fixtures/model/video
+    rm tests/kernels/browser_*_test.ts
     find offline/cache/npm \( -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.map' \) -delete
   )
   tar c -C "$scratch" flotilla | gzip -9 >"$out.partial"
@@ -91,7 +92,6 @@ run_all() {
     fail "no adapter: see $results/doctor.txt"
   local status=0
   "$deno" test --no-check --cached-only --allow-all --filter '/webgpu|GPU|matmul|binding|memory that/' \
-    --ignore=tests/kernels/browser_conformance_test.ts \
     src/kernels/webgpu tests/kernels tests/parity tests/simulation/failover_test.ts 2>&1 |
     tee "$results/tests.txt" || status=$?
   "$deno" run --no-check --cached-only --allow-all src/main.ts bench --backend webgpu \
