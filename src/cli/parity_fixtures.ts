@@ -24,7 +24,7 @@ export interface Fixture {
 
 const markers: readonly (readonly [RegExp, FixtureKind])[] = [
   [/(^|\/)golden\/cases\.json$/, "model"],
-  [/(^|\/)golden\/train\.(json|safetensors)$/, "training"],
+  [/(^|\/)golden\/train\.json$/, "training"],
   [/(^|\/)golden_cases\.json$/, "tokenizer"],
   [/(^|\/)preprocess_cases\.json$/, "preprocess"],
   [/(^|\/)resize_cases\.safetensors$/, "resize"],
