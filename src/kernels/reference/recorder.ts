@@ -3,8 +3,9 @@
  * views, and leaves the computation as a closure for `flush`. The arithmetic is in the other files.
  */
 import { assert } from "@/assert.ts";
-import { rowsOf, type Tensor, widthOf } from "@/tensor/tensor.ts";
+import { rowsOf, widthOf } from "@/tensor/tensor.ts";
 import type { Ops } from "../ops.ts";
+import { expectShape, expectSize } from "../shape.ts";
 import { attention, segmentAttention } from "./attention.ts";
 import { add, copyRows, gelu, rope, swiglu } from "./elementwise.ts";
 import { writeKv } from "./kv_cache.ts";
@@ -17,19 +18,6 @@ import { f32View, i32View, u8View } from "./storage.ts";
 
 /** Takes one recorded op. */
 export type RecordOp = (run: () => void) => void;
-
-/** Checks that each tensor has the shape [rows, width], leading axes taken together. */
-function expectShape(name: string, tensor: Tensor, rows: number, width: number): void {
-  assert(
-    rowsOf(tensor) === rows && widthOf(tensor) === width,
-    `${name} is [${tensor.shape}], expected [${rows}, ${width}]`,
-  );
-}
-
-function expectSize(name: string, tensor: Tensor, size: number): void {
-  const actual = rowsOf(tensor) * widthOf(tensor);
-  assert(actual === size, `${name} is [${tensor.shape}], expected ${size} elements`);
-}
 
 /** All ops, recording into `record`. */
 export function recordingOps(record: RecordOp): Ops {
@@ -46,14 +34,14 @@ export function recordingOps(record: RecordOp): Ops {
 function productOps(record: RecordOp): Pick<Ops, "gatherRows" | "matmul" | "expertMatmul"> {
   return {
     gatherRows({ table, rowIndex, out }) {
-      expectShape("out", out, rowsOf(rowIndex) * widthOf(rowIndex), table.columns);
+      expectShape("out", out, [rowsOf(rowIndex) * widthOf(rowIndex), table.columns]);
       const views = { table, rowIndex: i32View(rowIndex), out: f32View(out) };
       record(() => gatherRows(views));
     },
     matmul({ input, weight, bias, out }) {
       assert(weight.experts === 1, `matmul with ${weight.experts} experts`);
-      expectShape("input", input, rowsOf(out), weight.columns);
-      expectShape("out", out, rowsOf(input), weight.rows);
+      expectShape("input", input, [rowsOf(out), weight.columns]);
+      expectShape("out", out, [rowsOf(input), weight.rows]);
       if (bias) expectSize("bias", bias, weight.rows);
       const views = {
         input: f32View(input),
@@ -66,8 +54,8 @@ function productOps(record: RecordOp): Pick<Ops, "gatherRows" | "matmul" | "expe
     expertMatmul({ input, weight, expertStart, groupedPair, choices, out }) {
       const pairs = rowsOf(groupedPair) * widthOf(groupedPair);
       expectSize("expertStart", expertStart, weight.experts + 1);
-      expectShape("input", input, pairs / (choices ?? 1), weight.columns);
-      expectShape("out", out, pairs, weight.rows);
+      expectShape("input", input, [pairs / (choices ?? 1), weight.columns]);
+      expectShape("out", out, [pairs, weight.rows]);
       const views = {
         input: f32View(input),
         weight,
@@ -85,14 +73,14 @@ function normOps(record: RecordOp): Pick<Ops, "rmsNorm" | "layerNorm"> {
   return {
     rmsNorm({ input, weight, epsilon, out }) {
       expectSize("weight", weight, widthOf(input));
-      expectShape("out", out, rowsOf(input), widthOf(input));
+      expectShape("out", out, [rowsOf(input), widthOf(input)]);
       const views = { input: f32View(input), weight: f32View(weight), epsilon, out: f32View(out) };
       record(() => rmsNorm(views));
     },
     layerNorm({ input, weight, bias, epsilon, out }) {
       expectSize("weight", weight, widthOf(input));
       expectSize("bias", bias, widthOf(input));
-      expectShape("out", out, rowsOf(input), widthOf(input));
+      expectShape("out", out, [rowsOf(input), widthOf(input)]);
       const views = {
         input: f32View(input),
         weight: f32View(weight),
@@ -126,8 +114,8 @@ function elementwiseOps(
       const rowWidth = widthOf(input);
       assert(headWidth % 2 === 0 && rowWidth % headWidth === 0, `heads of ${headWidth}`);
       expectSize("position", position, rowsOf(input));
-      expectShape("table", table, rowsOf(table), headWidth);
-      expectShape("out", out, rowsOf(input), rowWidth);
+      expectShape("table", table, [rowsOf(table), headWidth]);
+      expectShape("out", out, [rowsOf(input), rowWidth]);
       const views = {
         input: f32View(input),
         position: i32View(position),
@@ -164,8 +152,8 @@ function attentionOps(record: RecordOp): Pick<Ops, "writeKv" | "attention" | "se
     writeKv({ cache, layer, key, value, slot }) {
       const rows = widthOf(slot) * rowsOf(slot);
       assert(layer >= 0 && layer < cache.layers, `layer ${layer} of ${cache.layers}`);
-      expectShape("key", key, rows, cache.kvHeads * cache.headWidth);
-      expectShape("value", value, rows, cache.kvHeads * cache.headWidth);
+      expectShape("key", key, [rows, cache.kvHeads * cache.headWidth]);
+      expectShape("value", value, [rows, cache.kvHeads * cache.headWidth]);
       const views = {
         cache,
         layer,
@@ -179,8 +167,8 @@ function attentionOps(record: RecordOp): Pick<Ops, "writeKv" | "attention" | "se
       const { query, cache, layer, rowSequence, rowLength, pageTable, heads, out } = args;
       assert(layer >= 0 && layer < cache.layers, `layer ${layer} of ${cache.layers}`);
       assert(heads % cache.kvHeads === 0, `${heads} heads over ${cache.kvHeads} kv heads`);
-      expectShape("query", query, rowsOf(out), heads * cache.headWidth);
-      expectShape("out", out, rowsOf(query), heads * cache.headWidth);
+      expectShape("query", query, [rowsOf(out), heads * cache.headWidth]);
+      expectShape("out", out, [rowsOf(query), heads * cache.headWidth]);
       expectSize("rowSequence", rowSequence, rowsOf(query));
       expectSize("rowLength", rowLength, rowsOf(query));
       const views = {
@@ -201,7 +189,7 @@ function attentionOps(record: RecordOp): Pick<Ops, "writeKv" | "attention" | "se
       assert(rows % segmentRows === 0, `${rows} rows in segments of ${segmentRows}`);
       assert(width % heads === 0, `${heads} heads in width ${width}`);
       for (const [name, tensor] of Object.entries({ key, value, out })) {
-        expectShape(name, tensor, rows, width);
+        expectShape(name, tensor, [rows, width]);
       }
       const views = {
         ...args,
@@ -221,8 +209,8 @@ function expertOps(record: RecordOp): Pick<Ops, "gateTopK" | "groupByExpert" | "
     gateTopK({ logits, k, normalize, expertIndex, expertWeight }) {
       const experts = widthOf(logits);
       assert(k >= 1 && k <= experts, `${k} of ${experts} experts`);
-      expectShape("expertIndex", expertIndex, rowsOf(logits), k);
-      expectShape("expertWeight", expertWeight, rowsOf(logits), k);
+      expectShape("expertIndex", expertIndex, [rowsOf(logits), k]);
+      expectShape("expertWeight", expertWeight, [rowsOf(logits), k]);
       const views = {
         logits: f32View(logits),
         experts,
@@ -249,9 +237,9 @@ function expertOps(record: RecordOp): Pick<Ops, "gateTopK" | "groupByExpert" | "
     combineRows({ input, pairPlace, expertWeight, out }) {
       const choices = widthOf(expertWeight);
       const width = widthOf(out);
-      expectShape("expertWeight", expertWeight, rowsOf(out), choices);
+      expectShape("expertWeight", expertWeight, [rowsOf(out), choices]);
       expectSize("pairPlace", pairPlace, rowsOf(out) * choices);
-      expectShape("input", input, rowsOf(out) * choices, width);
+      expectShape("input", input, [rowsOf(out) * choices, width]);
       const views = {
         input: f32View(input),
         pairPlace: i32View(pairPlace),
@@ -277,18 +265,18 @@ function edgeOps(record: RecordOp): Pick<Ops, "patchify" | "sample"> {
       );
       assert(tileSize! % patchSize === 0, `patches of ${patchSize} in tiles of ${tileSize}`);
       const patches = tileCount! * (tileSize! / patchSize) ** 2;
-      expectShape("out", out, patches, 3 * patchSize * patchSize);
+      expectShape("out", out, [patches, 3 * patchSize * patchSize]);
       const views = { ...args, tiles: u8View(tiles), tileSize: tileSize!, out: f32View(out) };
       record(() => patchify(views));
     },
     sample(args) {
       const rows = rowsOf(args.logits);
       const vocabularySize = widthOf(args.logits);
-      expectShape("params", args.params, rows, PARAM_COLUMNS);
+      expectShape("params", args.params, [rows, PARAM_COLUMNS]);
       expectSize("adjustStart", args.adjustStart, rows + 1);
       expectSize("id", args.id, rows);
       expectSize("logprob", args.logprob, rows);
-      expectShape("candidateId", args.candidateId, rows, widthOf(args.candidateLogprob));
+      expectShape("candidateId", args.candidateId, [rows, widthOf(args.candidateLogprob)]);
       const views = {
         logits: f32View(args.logits),
         vocabularySize,

@@ -3,8 +3,9 @@
  * views, and leaves the computation as a closure for `flush`.
  */
 import { assert } from "@/assert.ts";
-import { rowsOf, type Tensor, widthOf } from "@/tensor/tensor.ts";
+import { rowsOf, widthOf } from "@/tensor/tensor.ts";
 import type { Matrix } from "../../backend.ts";
+import { expectSize } from "../../shape.ts";
 import {
   type AttentionRange,
   type FloatStore,
@@ -29,11 +30,6 @@ import { layerNormGrad, rmsNormGrad } from "./norms.ts";
 import { adamW, clipFactor, squareSums } from "./optimizer.ts";
 import * as products from "./products.ts";
 import { gateTopKGrad, routerLossGrad, routerStatistics } from "./routing.ts";
-
-function expectSize(name: string, tensor: Tensor, size: number): void {
-  const actual = rowsOf(tensor) * widthOf(tensor);
-  assert(actual === size, `${name} is [${tensor.shape}], expected ${size} elements`);
-}
 
 function weightsOf(matrix: Matrix): products.Weights {
   assert(matrix.format === "f32", `training a matrix of ${matrix.format}`);
