@@ -162,6 +162,15 @@ export const limits = {
   nodeHeartbeatMs: 200,
   /** Half-life of the load that a placement is planned for. */
   expertLoadHalfLifeMs: 60_000,
+  /** Time between two words of a front to the others about its load. */
+  loadShareMs: 2000,
+  /**
+   * Half-life of a shard's measured speed; the factor by which it must have changed, and the time
+   * that must have passed, before planners are told again.
+   */
+  speedHalfLifeMs: 10_000,
+  speedChangeMin: 1.3,
+  speedAnnounceMs: 10_000,
   /** Time between two plans that only improve the balance; experts that one of them copies. */
   planIntervalMs: 10_000,
   planCopiesMax: 64,

@@ -28,6 +28,7 @@ export function statusLines(status: ClusterStatusBody): string[] {
         `${status.entropy.toFixed(3)} of 1`,
     `expert rows per second: ${shortNumber(prefill)} prompt, ${shortNumber(decode)} decode, ` +
     `${shortNumber(vision)} vision`,
+    ...frontLines(status),
     `${calls.layers} layer calls, ${calls.calls} frames, ${calls.retries} retries, ` +
     `${calls.hedged_rows} hedged rows, ${calls.fallbacks} from disk, ${calls.failures} failed`,
     "",
@@ -37,6 +38,13 @@ export function statusLines(status: ClusterStatusBody): string[] {
     "",
     ...layerLines(status),
   ];
+}
+
+/** Each front's share of the work, where there are several. */
+function frontLines({ fronts }: ClusterStatusBody): string[] {
+  if (fronts.length < 2) return [];
+  const shares = fronts.map(({ id, rows_per_second: rows }) => `${id} ${shortNumber(rows)}`);
+  return [`fronts, expert rows per second: ${shares.join(", ")}`];
 }
 
 const columns: readonly { head: string; left?: true; cell: (node: NodeBody) => string }[] = [

@@ -11,6 +11,7 @@ Deno.test("statusLines() shows nodes with their state, problems and layers", () 
   assert.match(text, /bert .* circuit open /);
   assert.match(text, /carl .* draining /);
   assert.match(text, /carl: Cannot load expert 3 of layer 1: bad sector\nno shard at dora/);
+  assert.match(text, /fronts, expert rows per second: front-1 1480, front-2 22/);
   assert.match(text, /0: 0\.950 1\.02 +1: 0\.930 1\.04/);
   const still = { prefill: 0, decode: 0, vision: 0 };
   cluster.change = {

@@ -9,7 +9,7 @@ import type { Coordinator, PlanCounts } from "./coordinator.ts";
 import { layerEntropies, maxOverMean } from "./entropy.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
 import { type ExpertLoad, tokenKinds } from "./load.ts";
-import { type MembershipView, plannerOf } from "./membership.ts";
+import { type Membership, type MembershipView, plannerOf } from "./membership.ts";
 import type { CircuitState, NodeHealth } from "./node_health.ts";
 import { bytesOfSlots, capacityOf, type NodeId, uncoveredSlots } from "./placement.ts";
 
@@ -48,6 +48,12 @@ export interface SilentAddress {
   readonly problem: string;
 }
 
+/** A front, and the (token, expert) rows per second that it asks for. */
+export interface FrontStatus {
+  readonly id: NodeId;
+  readonly rowsPerSecond: number;
+}
+
 export interface LayerStatus {
   readonly layer: number;
   /** Entropy of expert activation relative to even use, 0 to 1. */
@@ -74,10 +80,12 @@ export interface ClusterStatus {
   readonly single: number;
   readonly balance: number;
   readonly entropy: number;
+  /** Of this front alone; balance, entropy and loads are of all fronts. */
   readonly tokensPerSecond: Readonly<Record<typeof tokenKinds[number], number>>;
   readonly calls: CallTotals;
   /** Why new requests are refused. */
   readonly problem: string | undefined;
+  readonly fronts: readonly FrontStatus[];
   readonly nodes: readonly NodeStatus[];
   readonly silent: readonly SilentAddress[];
   readonly layers: readonly LayerStatus[];
@@ -91,7 +99,10 @@ export interface StatusSources {
   readonly replicas: number;
   readonly coordinator: Coordinator;
   readonly health: NodeHealth;
+  /** Of this front, of all fronts, and of each other one. */
   readonly load: ExpertLoad;
+  readonly fleetLoad: Float64Array;
+  readonly frontLoads: Membership["loads"];
   readonly telemetry: ClusterTelemetry;
   readonly problem: string | undefined;
   readonly silent: readonly SilentAddress[];
@@ -101,7 +112,7 @@ export interface StatusSources {
 export function clusterStatus(sources: StatusSources): ClusterStatus {
   const { front, grid, view, replicas, coordinator, load, telemetry } = sources;
   const placement = view.plan?.placement;
-  const total = load.total();
+  const total = sources.fleetLoad;
   const busy = busyByLayer(sources, total);
   const layers = layerEntropies(grid, total).map(({ layer, relative }, row) => ({
     layer,
@@ -132,6 +143,7 @@ export function clusterStatus(sources: StatusSources): ClusterStatus {
     },
     calls: { ...telemetry.totals },
     problem: sources.problem,
+    fronts: frontStatuses(sources),
     nodes: nodeStatuses(sources, total),
     silent: sources.silent,
     layers,
@@ -140,6 +152,15 @@ export function clusterStatus(sources: StatusSources): ClusterStatus {
 
 function sum(values: Float64Array): number {
   return values.reduce((a, b) => a + b, 0);
+}
+
+function frontStatuses({ front, view, load, frontLoads }: StatusSources): FrontStatus[] {
+  const ids = [...view.members.values()]
+    .flatMap(({ member }) => member.role === "front" ? [member.id] : []).sort();
+  return ids.map((id) => {
+    const rates = id === front ? load.total() : frontLoads.get(id);
+    return { id, rowsPerSecond: rates ? sum(rates) : 0 };
+  });
 }
 
 /** Time per second that each live node works for each layer, if replicas share alike. */

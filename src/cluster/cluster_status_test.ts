@@ -5,7 +5,7 @@ import { clusterStatus } from "./cluster_status.ts";
 import { ClusterTelemetry } from "./cluster_telemetry.ts";
 import { Coordinator } from "./coordinator.ts";
 import { ExpertGrid } from "./expert_grid.ts";
-import { ExpertLoad } from "./load.ts";
+import { addLoads, ExpertLoad } from "./load.ts";
 import { MemberTable } from "./member_table.ts";
 import type { Member } from "./membership.ts";
 import { NodeHealth } from "./node_health.ts";
@@ -34,6 +34,9 @@ Deno.test("clusterStatus() gives owners, balance, entropy and what is missing", 
   add(0, [0, 0, 0, 1]);
   add(1, [0, 0]);
   load.tick(1000);
+  // Another front asks for what this one does not.
+  const other = Float64Array.of(0, 1, 0, 0);
+  table.join({ ...member("other", 1), role: "front", node: undefined }, 0);
   const health = new NodeHealth(defaultClusterBounds);
   health.connected("a", { nowMs: 0, speed: 100 });
   const policy = { ...defaultPlanPolicy, identity };
@@ -43,14 +46,18 @@ Deno.test("clusterStatus() gives owners, balance, entropy and what is missing", 
   telemetry.layer({ layer: 0, step: 0, rows: 3 }).sent("a", "hedge", 3);
   const status = clusterStatus({
     ...{ front: "front", grid, view: table.view, replicas: 2, coordinator, health, load },
+    fleetLoad: addLoads([load.total(), other], 4),
+    frontLoads: new Map([["other", other]]),
     ...{ telemetry, problem: undefined, silent: [] },
     connection: () => undefined,
   });
   assert.deepEqual([status.planner, status.epoch, status.phase], ["front", 6, "following"]);
   assert.deepEqual([status.uncovered, status.single, status.underReplicated], [1, 2, 3]);
   assert.deepEqual([status.nodes[0]!.calls.hedge, status.nodes[0]!.calls.rows], [1, 3]);
-  assert.deepEqual(status.layers.map(({ balance }) => balance), [1.5, 1]);
-  assert.ok(Math.abs(status.layers[0]!.entropy - 0.8112781244591328) < 1e-9);
+  assert.deepEqual(status.layers.map(({ balance }) => balance), [1, 1], "of all fronts");
+  assert.ok(Math.abs(status.layers[0]!.entropy - 1) < 1e-9);
+  const fronts = status.fronts.map(({ id, rowsPerSecond }) => [id, rowsPerSecond.toFixed(6)]);
+  assert.deepEqual(fronts, [["front", "3.000000"], ["other", "1.000000"]]);
   assert.equal(status.layers[1]!.entropy, 0);
   assert.deepEqual(
     status.nodes.map(({ id, planned, connected, capacity }) => [id, planned, connected, capacity]),

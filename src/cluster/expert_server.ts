@@ -20,8 +20,9 @@ import type { ExpertGrid } from "./expert_grid.ts";
 import type { Assignment, HoldingChange, Holdings } from "./holdings.ts";
 import { encodeMember } from "./member_text.ts";
 import type { Member } from "./membership.ts";
-import { bytesOfSlots } from "./placement.ts";
+import { bytesOfSlots, type ClusterNode } from "./placement.ts";
 import { ProtocolError } from "./protocol_error.ts";
+import { SpeedMeter } from "./speed_meter.ts";
 
 /** What holds and computes experts; `ExpertBank` in the product. Calls never overlap. */
 export interface ExpertComputer {
@@ -48,7 +49,7 @@ export interface ExpertServerOptions {
   readonly clock: Clock;
   /** Told why an expert could not be loaded or a call not be computed. */
   readonly failed?: (what: string, error: unknown) => void;
-  /** Told what this node now says of itself: it began or ceased to drain. */
+  /** Told what this node now says of itself: whether it drains, how fast it is. */
   readonly changed?: (member: Member) => void;
 }
 
@@ -62,7 +63,7 @@ export class ExpertServer {
   #member: Member;
   #isWorking = false;
   #isClosed = false;
-  #speed: number;
+  readonly #speed: SpeedMeter;
   #busyMs = 0;
   #busySinceMs: number;
   readonly #reportTimer: ReturnType<typeof setInterval>;
@@ -70,9 +71,12 @@ export class ExpertServer {
   constructor(options: ExpertServerOptions) {
     this.#options = options;
     this.#member = options.member;
-    this.#speed = options.member.node?.speed ?? 1;
     this.#busySinceMs = options.clock.nowMs();
-    this.#reportTimer = setInterval(() => this.#reportToAll(), limits.nodeHeartbeatMs);
+    this.#speed = new SpeedMeter(options.member.node?.speed ?? 1, this.#busySinceMs);
+    this.#reportTimer = setInterval(() => {
+      this.#reportToAll();
+      this.announceSpeed();
+    }, limits.nodeHeartbeatMs);
   }
 
   /** Experts that wait to be loaded. */
@@ -117,9 +121,19 @@ export class ExpertServer {
 
   /** Begins or ceases to give the experts away: planners are told, calls are served as before. */
   setDraining(draining: boolean): void {
+    if (this.#member.node?.draining !== draining) this.#offer({ draining });
+  }
+
+  /** Tells planners the speed that is measured now, if it differs from the one that they know. */
+  announceSpeed(): void {
+    const speed = this.#speed.announcement(this.#options.clock.nowMs());
+    if (speed !== undefined) this.#offer({ speed });
+  }
+
+  #offer(change: Partial<ClusterNode>): void {
     const { node } = this.#member;
-    if (!node || node.draining === draining) return;
-    this.update({ ...this.#member, node: { ...node, draining } });
+    if (!node) return;
+    this.update({ ...this.#member, node: { ...node, ...change } });
     this.#options.changed?.(this.#member);
   }
 
@@ -151,7 +165,7 @@ export class ExpertServer {
     return {
       pendingCalls: this.#calls.length,
       pendingRows: this.#pendingPairs,
-      pairsPerSecond: this.#speed,
+      pairsPerSecond: this.#speed.speed(clock.nowMs()),
       busy,
       memoryUsedBytes: node ? bytesOfSlots(node, grid, holdings.held) : 0,
       memoryMaxBytes: node?.memoryBytes ?? 0,
@@ -314,7 +328,10 @@ export class ExpertServer {
         rowOfPair: rowOfPairs(call.choiceCounts, call.experts.length),
       });
       const computeMs = clock.nowMs() - startMs;
-      this.#measure(call.experts.length, computeMs);
+      this.#busyMs += computeMs;
+      const distinct = new Set(call.experts).size;
+      const measured = { pairs: call.experts.length, experts: distinct, computeMs };
+      this.#speed.add(measured, clock.nowMs());
       const frame = encodeResult({
         ...call,
         rowCount: call.choiceCounts.length,
@@ -329,12 +346,6 @@ export class ExpertServer {
       this.#refuse(queued, "failed");
     }
     consumed();
-  }
-
-  #measure(pairs: number, computeMs: number): void {
-    this.#busyMs += computeMs;
-    const speed = 1000 * pairs / Math.max(0.01, computeMs);
-    this.#speed = 0.95 * this.#speed + 0.05 * speed;
   }
 }
 

@@ -18,6 +18,8 @@ class ScalingExperts {
   readonly width = WIDTH;
   readonly held = new Set<string>();
   hold: Promise<void> | undefined;
+  /** What happens while a call computes. */
+  during: (() => Promise<void>) | undefined;
 
   load({ layer, expert }: { layer: number; expert: number }): Promise<void> {
     if (expert === 3) return Promise.reject(new Error("bad sector"));
@@ -31,6 +33,7 @@ class ScalingExperts {
 
   async compute({ layer, rows, rowOfPair, expertOfPair }: ExpertPairs): Promise<Float32Array> {
     await this.hold;
+    await this.during?.();
     const out = new Float32Array(expertOfPair.length * WIDTH);
     for (let pair = 0; pair < expertOfPair.length; pair++) {
       for (let i = 0; i < WIDTH; i++) {
@@ -88,8 +91,8 @@ async function rig(
     failures: () => (string | undefined)[];
     cancel: (callId: number) => Promise<void>;
     front: Connection;
-    /** Whether it drains, as it introduced itself each time. */
-    introductions: () => boolean[];
+    /** What it offers, as it introduced itself each time. */
+    introductions: () => { readonly draining: boolean; readonly speed: number }[];
   }) => Promise<void>,
 ) {
   const clock = new HandClock();
@@ -123,7 +126,8 @@ async function rig(
     introductions: () =>
       seen.frames.filter(({ header }) => header.type === "member").map((frame) => {
         const message = decodeControl(frame);
-        return message.type === "member" && JSON.parse(message.text).node.draining;
+        assert.ok(message.type === "member");
+        return JSON.parse(message.text).node;
       }),
     async cancel(callId) {
       front.send(encodeControl({ type: "cancel", callId }));
@@ -227,7 +231,8 @@ Deno.test("ExpertServer drains when told: it says so, serves on, and is vacant o
     front.send(encodeControl({ type: "drain", draining: true }));
     await settle();
     await settle();
-    assert.deepEqual(introductions(), [false, true]);
+    const draining = () => introductions().map((node) => node.draining);
+    assert.deepEqual(draining(), [false, true]);
     await call([0]);
     const isDrained = server.drained(60_000);
     assert.equal(server.isVacant, false, "two experts are still here");
@@ -237,5 +242,24 @@ Deno.test("ExpertServer drains when told: it says so, serves on, and is vacant o
     assert.deepEqual(answers(), [20, "unknown_expert"]);
     server.setDraining(false);
     await settle();
-    assert.deepEqual(introductions(), [false, true, false]);
+    assert.deepEqual(draining(), [false, true, false]);
+  }));
+
+Deno.test("ExpertServer says its speed again when it has become slower, and faster", () =>
+  rig(async ({ assign, call, server, experts, clock, introductions }) => {
+    await assign([4], 1);
+    const work = async (callMs: number, calls: number) => {
+      experts.during = () => clock.freeze(callMs);
+      for (let i = 0; i < calls; i++) await call([0], { timeLeftMs: 1e6 });
+      server.announceSpeed();
+      await settle();
+      return introductions().map(({ speed }) => speed);
+    };
+    assert.deepEqual(await work(500, 40), [1], "as fast as ever");
+    // The timer of the server speaks too: how often depends on this machine.
+    const slow = (await work(1500, 40)).at(-1)!;
+    assert.ok(slow < 0.45, `${slow}`);
+    const speeds = await work(500, 160);
+    assert.ok(speeds.at(-1)! > 0.75, `${speeds}`);
+    assert.ok(speeds.length <= 8, `${speeds}: said once for each large change`);
   }));

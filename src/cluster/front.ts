@@ -22,7 +22,7 @@ import { type ExpertMap, expertMap } from "./expert_map.ts";
 import type { FallbackExperts } from "./fallback_experts.ts";
 import { HedgeBudget } from "./hedge_budget.ts";
 import type { HeldReport } from "./holdings.ts";
-import { ExpertLoad } from "./load.ts";
+import { addLoads, ExpertLoad } from "./load.ts";
 import type { Member, Membership } from "./membership.ts";
 import { NodeHealth } from "./node_health.ts";
 import type { NodeId } from "./placement.ts";
@@ -75,6 +75,7 @@ export class ClusterFront implements CallSite, ClusterControl {
   /** What this process's own node holds. */
   #localHeld: ReadonlySet<number> = new Set();
   #attempts = 0;
+  #loadSharedMs = -Infinity;
   /** Rebalances asked of each front's lease. */
   #wishes: ReadonlyMap<string, number> = new Map();
 
@@ -139,6 +140,8 @@ export class ClusterFront implements CallSite, ClusterControl {
       coordinator: this.#coordinator,
       health: this.#health,
       load: this.#load,
+      fleetLoad: this.#fleetLoad(),
+      frontLoads: this.#membership.loads,
       telemetry: this.telemetry,
       problem: this.problem()?.message,
       silent: this.#links.silent,
@@ -153,7 +156,7 @@ export class ClusterFront implements CallSite, ClusterControl {
     }
     const placement = this.#membership.view.plan?.placement;
     const layers = layer === undefined ? undefined : [layer];
-    return expertMap({ grid, placement, load: this.#load.total(), layers });
+    return expertMap({ grid, placement, load: this.#fleetLoad(), layers });
   }
 
   drain(node: NodeId, draining: boolean): void {
@@ -244,14 +247,24 @@ export class ClusterFront implements CallSite, ClusterControl {
     this.#routes = new RouteTable({ grid, placement, isHeld, local });
   }
 
+  /** Tokens per second by slot of all fronts: what the shards have to bear. */
+  #fleetLoad(): Float64Array {
+    const { loads } = this.#membership;
+    return addLoads([this.#load.total(), ...loads.values()], this.#options.grid.size);
+  }
+
   #tick(): void {
     const nowMs = this.clock.nowMs();
     this.#load.tick(nowMs);
+    if (nowMs - this.#loadSharedMs >= limits.loadShareMs) {
+      this.#loadSharedMs = nowMs;
+      this.#membership.shareLoad(this.#load.total());
+    }
     const effects = this.#coordinator.tick({
       nowMs,
       view: this.#membership.view,
       lease: this.#membership.lease,
-      load: this.#load.total(),
+      load: this.#fleetLoad(),
     });
     for (const effect of effects) {
       if (effect.type === "publish") this.#membership.publishPlan(effect.proposal);

@@ -7,6 +7,8 @@ import type { MemberTable } from "./member_table.ts";
 import type { Lease, Member, Membership, MembershipView, PlanProposal } from "./membership.ts";
 
 export class InProcessMembership implements Membership {
+  /** There is one front. */
+  readonly loads: Membership["loads"] = new Map();
   readonly table: MemberTable;
   readonly #clock: Clock;
   readonly #listeners = new Set<() => void>();
@@ -38,6 +40,8 @@ export class InProcessMembership implements Membership {
     this.table.publish(proposal);
     this.#notify();
   }
+
+  shareLoad(): void {}
 
   get view(): MembershipView {
     return this.table.view;

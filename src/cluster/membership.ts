@@ -73,6 +73,10 @@ export interface Membership extends AsyncDisposable {
   readonly lease: Lease;
   /** Calls `listener` after each change of the view, until the returned function is called. */
   watch(listener: () => void): () => void;
+  /** Tells the other fronts what this one sends to each expert: tokens per second by slot. */
+  shareLoad(load: Float64Array): void;
+  /** What the other live fronts said last; who plans adds it up. */
+  readonly loads: ReadonlyMap<NodeId, Float64Array>;
 }
 
 /** The front whose lease is oldest; it alone plans. */

@@ -7,13 +7,19 @@
  * that was not renewed for a ttl and a renewal is dropped here too, while our own lease is renewed.
  */
 import { type KV, Kvm, type KvWatchEntry } from "@nats-io/kv";
-import { connect, type ConnectionOptions, type NatsConnection } from "@nats-io/transport-node";
+import {
+  connect,
+  type ConnectionOptions,
+  type Msg,
+  type NatsConnection,
+} from "@nats-io/transport-node";
 import type { Clock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { ClusterBounds } from "./bounds.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
 import { LeaseKeeper } from "./lease_keeper.ts";
+import { decodeLoad, encodeLoad } from "./load_bytes.ts";
 import { checkNodeId, decodeMember, decodePlan, encodeMember, encodePlan } from "./member_text.ts";
 import type {
   Lease,
@@ -53,6 +59,7 @@ export class NatsMembership implements Membership {
   readonly #keeper: LeaseKeeper;
   readonly #seen = new Map<NodeId, Seen>();
   readonly #listeners = new Set<() => void>();
+  readonly #loads = new Map<NodeId, Float64Array>();
   readonly #timer: ReturnType<typeof setInterval>;
   #plan: PublishedPlan | undefined;
   #view: MembershipView | undefined;
@@ -61,6 +68,8 @@ export class NatsMembership implements Membership {
   /** Revision of our own entry: what the next renewal must name. */
   #entryRevision = 0;
   #isAsking = false;
+  /** Our entry is to be written again: the member changed while another request was under way. */
+  #isOutdated = false;
 
   /** Connects, makes the buckets and starts to watch. Throws OperatingError without a server. */
   static async open(options: NatsMembershipOptions): Promise<NatsMembership> {
@@ -95,13 +104,31 @@ export class NatsMembership implements Membership {
 
   join(member: Member): void {
     checkNodeId(member.id);
+    if (member.role === "front" && !this.#member) this.#listenToLoads();
     this.#member = member;
     this.#tick();
   }
 
   update(member: Member): void {
     this.#member = member;
-    if (this.#keeper.fence > 0) void this.#ask("renew");
+    // Two renewals at a time would name the same revision, and one would cost the lease.
+    if (this.#isAsking) this.#isOutdated = true;
+    else if (this.#keeper.fence > 0) void this.#ask("renew");
+  }
+
+  shareLoad(load: Float64Array): void {
+    const id = this.#member?.id;
+    // The client keeps what it cannot send: without a lease there is no telling for how long.
+    if (id === undefined || !this.lease.isHeld || this.#connection.isClosed()) return;
+    this.#connection.publish(`${this.#loadSubject}.${id}`, encodeLoad(load));
+  }
+
+  get loads(): ReadonlyMap<NodeId, Float64Array> {
+    return this.#loads;
+  }
+
+  get #loadSubject(): string {
+    return `flotilla.load.${this.#options.cluster}`;
   }
 
   publishPlan(proposal: PlanProposal): void {
@@ -165,7 +192,13 @@ export class NatsMembership implements Membership {
       else this.#warn("The lease could not be renewed", error);
     } finally {
       this.#isAsking = false;
+      if (this.#isOutdated) this.#askAgain();
     }
+  }
+
+  #askAgain(): void {
+    this.#isOutdated = false;
+    if (this.#member && this.#keeper.fence > 0) void this.#ask("renew");
   }
 
   /** Writes our entry over none, or over that of an earlier process of this name. */
@@ -201,18 +234,33 @@ export class NatsMembership implements Membership {
     void this.#follow(plans, (entry) => this.#seePlan(entry));
   }
 
-  async #follow(
-    entries: AsyncIterable<KvWatchEntry>,
-    see: (entry: KvWatchEntry) => void,
+  /** Only fronts plan; others need no loads. */
+  #listenToLoads(): void {
+    const loads = this.#connection.subscribe(`${this.#loadSubject}.*`);
+    void this.#follow(loads, (message) => this.#seeLoad(message));
+  }
+
+  async #follow<T extends KvWatchEntry | Msg>(
+    news: AsyncIterable<T>,
+    see: (piece: T) => void,
   ): Promise<void> {
-    for await (const entry of entries) {
+    for await (const piece of news) {
       try {
-        see(entry);
+        see(piece);
       } catch (error) {
-        // Another version's entry, perhaps; it must not hide the others.
-        this.#warn(`An entry of ${entry.bucket} cannot be read`, error);
+        // Another version's, perhaps; it must not hide the others.
+        const where = "bucket" in piece ? piece.bucket : piece.subject;
+        this.#warn(`An entry of ${where} cannot be read`, error);
       }
     }
+  }
+
+  #seeLoad({ subject, data }: Msg): void {
+    const id = subject.slice(subject.lastIndexOf(".") + 1);
+    if (id === this.#member?.id) return;
+    const load = decodeLoad(data, this.#options.grid.size);
+    // Who is not known yet says it again soon.
+    if (this.#seen.get(id)?.member.role === "front") this.#loads.set(id, load);
   }
 
   #seeMember(entry: KvWatchEntry): void {
@@ -240,6 +288,7 @@ export class NatsMembership implements Membership {
   #changed(): void {
     this.#revision += 1;
     this.#view = undefined;
+    for (const id of this.#loads.keys()) if (!this.#seen.has(id)) this.#loads.delete(id);
     for (const listener of this.#listeners) listener();
   }
 

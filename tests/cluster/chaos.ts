@@ -3,6 +3,9 @@
  * `deno run -A tests/cluster/chaos.ts [--requests N] [--tokens N] [--shards N] [--seed N]`.
  * With two copies of every expert nothing may show but a pause: every answer has exactly the tokens
  * of an undisturbed process. Prints what was seen; a small run is part of the tests.
+ *
+ * With `--v8-flags=--expose-gc` behind `run` it also fails when the front's memory grows: the mean of
+ * the last quarter must not exceed that of the second one by more than GROWTH_BYTES_MAX.
  */
 import assert from "node:assert/strict";
 import { parseArgs } from "node:util";
@@ -34,9 +37,22 @@ export interface ChaosReport {
   readonly wrong: number;
   readonly errors: readonly string[];
   readonly pausesMs: readonly number[];
-  /** Bytes in use after a tenth of the requests and at the end. */
-  readonly memoryBytes: readonly [number, number];
+  /** After each sixteenth of the requests; garbage is collected before where that can be asked for. */
+  readonly memory: readonly MemorySample[];
 }
+
+/** What the front's process uses, in bytes. */
+export interface MemorySample {
+  readonly requests: number;
+  readonly rss: number;
+  readonly heap: number;
+  /** Buffers of JavaScript, and the kernels' memory. */
+  readonly external: number;
+}
+
+const MEMORY_SAMPLES = 16;
+/** Much less than one kept object per call would take, more than one sample differs from the next. */
+const GROWTH_BYTES_MAX = { heap: 2e6, rss: 12e6 };
 
 const PROMPTS = 24;
 /** For how long a process stands still: longer than the silence that counts as loss. */
@@ -90,7 +106,7 @@ class Chaos {
   #requests = 0;
   #done = 0;
   #wrong = 0;
-  #memoryBytes = 0;
+  readonly #memory: MemorySample[] = [];
   #isDisturbing = true;
 
   constructor(
@@ -114,7 +130,7 @@ class Chaos {
       wrong: this.#wrong,
       errors: this.#errors,
       pausesMs: this.#pausesMs,
-      memoryBytes: [this.#memoryBytes, usedBytes()],
+      memory: this.#memory,
     };
   }
 
@@ -130,7 +146,10 @@ class Chaos {
         this.#errors.push(String(error));
       }
       this.#done += 1;
-      if (this.#done === Math.ceil(requests / 10)) this.#memoryBytes = usedBytes();
+      const due = (this.#memory.length + 1) * requests / MEMORY_SAMPLES;
+      if (this.#done >= due && this.#memory.length < MEMORY_SAMPLES) {
+        this.#memory.push(memorySample(this.#done));
+      }
     }
   }
 
@@ -163,8 +182,23 @@ class Chaos {
   }
 }
 
-function usedBytes(): number {
-  return Deno.memoryUsage().rss;
+/** Present with `--v8-flags=--expose-gc`. */
+function garbageCollector(): (() => void) | undefined {
+  return (globalThis as { gc?: () => void }).gc;
+}
+
+function memorySample(requests: number): MemorySample {
+  garbageCollector()?.();
+  const { rss, heapUsed: heap, external } = Deno.memoryUsage();
+  return { requests, rss, heap, external };
+}
+
+/** How much more the last quarter of the samples is than the second one, on average. */
+export function growthOf(memory: readonly MemorySample[], part: "heap" | "rss"): number {
+  const quarter = Math.floor(memory.length / 4);
+  const mean = (samples: readonly MemorySample[]) =>
+    samples.reduce((sum, sample) => sum + sample[part], 0) / samples.length;
+  return mean(memory.slice(-quarter)) - mean(memory.slice(quarter, 2 * quarter));
 }
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
@@ -198,14 +232,27 @@ async function main(): Promise<void> {
     ...{ requests: number("requests"), tokens: number("tokens"), shards: number("shards") },
     ...{ streams: number("streams"), seed, log: print },
   });
-  const { pausesMs, errors, memoryBytes, ...rest } = report;
+  const { pausesMs, errors, memory, ...rest } = report;
   print(JSON.stringify(rest));
   for (const error of new Set(errors)) print(error);
   const at = (share: number) => `${Math.round(percentile(pausesMs, share))} ms`;
   print(`pause between tokens: p50 ${at(0.5)}, p99 ${at(0.99)}, p99.9 ${at(0.999)}, max ${at(1)}`);
-  print(`memory: ${memoryBytes.map((bytes) => `${Math.round(bytes / 1e6)} MB`).join(" to ")}`);
+  const isFlat = showMemory(memory, print);
   print(`${errors.length} errors, ${report.wrong} wrong answers`);
-  Deno.exitCode = errors.length + report.wrong === 0 ? 0 : 1;
+  Deno.exitCode = errors.length + report.wrong === 0 && isFlat ? 0 : 1;
+}
+
+/** Prints the front's memory; false when it grows though garbage was collected. */
+function showMemory(memory: readonly MemorySample[], print: (line: string) => void): boolean {
+  const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
+  for (const { requests, rss, heap, external } of memory) {
+    const parts = `heap ${megabytes(heap)}, external ${megabytes(external)}`;
+    print(`memory after ${requests} requests: rss ${megabytes(rss)} MB, ${parts}`);
+  }
+  const [rss, heap] = [growthOf(memory, "rss"), growthOf(memory, "heap")];
+  print(`from the second to the last quarter: rss ${megabytes(rss)} MB, heap ${megabytes(heap)}`);
+  if (!garbageCollector()) return true;
+  return rss <= GROWTH_BYTES_MAX.rss && heap <= GROWTH_BYTES_MAX.heap;
 }
 
 if (import.meta.main) await main();

@@ -70,6 +70,10 @@ export class FakeCluster implements ClusterControl {
           problem: "Cannot load expert 3 of layer 1: bad sector",
         }),
       ],
+      fronts: [
+        { id: "front-1", rowsPerSecond: 1480 },
+        { id: "front-2", rowsPerSecond: 22 },
+      ],
       silent: [{ address: "dora.example:7070", problem: "Cannot connect to dora.example:7070" }],
       layers: Array.from({ length: LAYERS }, (_, layer) => ({
         layer,

@@ -4,6 +4,7 @@ import type { ReplyKey } from "@/cluster/call_shares.ts";
 import { Coordinator } from "@/cluster/coordinator.ts";
 import { HedgeBudget } from "@/cluster/hedge_budget.ts";
 import type { HeldReport } from "@/cluster/holdings.ts";
+import { addLoads } from "@/cluster/load.ts";
 import { emptyView, type Member, type MembershipView } from "@/cluster/membership.ts";
 import { NodeHealth } from "@/cluster/node_health.ts";
 import type { PlanPolicy } from "@/cluster/planner.ts";
@@ -43,6 +44,7 @@ export class SimFront implements Process {
   /** Experts that this process computes itself: when each is done. */
   #fallbacks: { key: ReplyKey; owner: RunningCall; experts: readonly number[]; doneMs: number }[] =
     [];
+  readonly #otherLoads = new Map<string, Float64Array>();
   #view: MembershipView = emptyView;
   #routes: RouteTable | undefined;
   #attempts: number;
@@ -82,6 +84,7 @@ export class SimFront implements Process {
     const news = message as Message;
     if (news.type === "view") this.#see(news.view);
     else if (news.type === "report") this.#report(news.report, news.sequence);
+    else if (news.type === "load") this.#otherLoads.set(from, news.load);
     else if (news.type === "closed") this.#lose(news.node);
     else if (news.type === "reply") this.#reply({ ...news, node: from }, news.values);
     else if (news.type === "refusal") {
@@ -94,7 +97,22 @@ export class SimFront implements Process {
   #see(view: MembershipView): void {
     if (view.revision <= this.#view.revision) return;
     this.#view = view;
+    for (const id of this.#otherLoads.keys()) {
+      if (!view.members.has(id)) this.#otherLoads.delete(id);
+    }
     this.#route();
+  }
+
+  /** What all fronts send to each expert, as far as this one knows. */
+  get load(): Float64Array {
+    const { loads, grid } = this.#world;
+    return addLoads([loads.get(this.#id)!, ...this.#otherLoads.values()], grid.size);
+  }
+
+  #shareLoad(): void {
+    const { loads, fronts, network } = this.#world;
+    const message: Message = { type: "load", load: loads.get(this.#id)! };
+    for (const other of fronts) if (other !== this.#id) network.send(this.#id, other, message);
   }
 
   #report(report: HeldReport, sequence: number): void {
@@ -148,13 +166,14 @@ export class SimFront implements Process {
   }
 
   #coordinate(): void {
+    this.#shareLoad();
     const { keeper } = this.#lease;
     const phase = this.coordinator.phase.name;
     const effects = this.coordinator.tick({
       nowMs: this.#nowMs,
       view: this.#view,
       lease: { fence: keeper.fence, isHeld: keeper.isHeld(this.#nowMs) },
-      load: this.#world.load,
+      load: this.load,
     });
     const { network, checker } = this.#world;
     if (phase !== this.coordinator.phase.name) {

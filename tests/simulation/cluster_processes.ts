@@ -35,8 +35,8 @@ export interface World {
   readonly fronts: readonly string[];
   readonly shards: readonly string[];
   readonly bug: PlantedBug | undefined;
-  /** Tokens per second by slot, as fronts measure it; it shifts while there are faults. */
-  load: Float64Array;
+  /** Tokens per second by slot, as each front measures its own; they shift while there are faults. */
+  loads: ReadonlyMap<string, Float64Array>;
   /** Factor on a node's computing time. */
   readonly slowness: Map<string, number>;
 }
@@ -49,6 +49,7 @@ export type Message =
   | { type: "refused"; fence: number }
   | { type: "propose"; proposal: PlanProposal }
   | { type: "view"; view: MembershipView }
+  | { type: "load"; load: Float64Array }
   | { type: "assign"; assignment: Assignment }
   | { type: "report"; report: HeldReport; sequence: number }
   | { type: "call"; attempt: number; epoch: number; call: MockCall; experts: readonly number[] }

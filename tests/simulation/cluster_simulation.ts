@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import type { ClusterBounds } from "@/cluster/bounds.ts";
 import { ExpertGrid } from "@/cluster/expert_grid.ts";
+import { addLoads } from "@/cluster/load.ts";
 import { bytesOfSlots, type ClusterNode } from "@/cluster/placement.ts";
 import { defaultPlanPolicy } from "@/cluster/planner.ts";
 import { seededRandom } from "@/random.ts";
@@ -106,6 +107,11 @@ function skewedLoad(size: number, shift: number): Float64Array {
   return Float64Array.from({ length: size }, (_, slot) => 100 / (1 + (slot + 2 * shift) % 5));
 }
 
+/** Each front likes other experts. */
+function skewedLoads(fronts: readonly string[], size: number, shift: number) {
+  return new Map(fronts.map((id, i) => [id, skewedLoad(size, shift + i)]));
+}
+
 function nodesOf(setup: Setup, random: Random): ClusterNode[] {
   const slots = setup.layers * setup.experts;
   const survivors = Math.max(1, setup.shards - 1);
@@ -159,6 +165,7 @@ export class ClusterSimulation {
       trace,
     });
     const nodes = nodesOf(setup, random);
+    const fronts = Array.from({ length: setup.fronts }, (_, i) => `front-${i}`);
     this.#world = {
       network,
       random,
@@ -173,10 +180,10 @@ export class ClusterSimulation {
         ),
         nowMs: () => network.nowMs,
       }),
-      fronts: Array.from({ length: setup.fronts }, (_, i) => `front-${i}`),
+      fronts,
       shards: nodes.map(({ id }) => id),
       bug: options.bug,
-      load: skewedLoad(grid.size, 0),
+      loads: skewedLoads(fronts, grid.size, 0),
       slowness: new Map(),
     };
     this.#canDrain = setup.drain;
@@ -238,7 +245,8 @@ export class ClusterSimulation {
   #disturb(): void {
     const nowMs = this.#network.nowMs;
     if (nowMs % LOAD_MS === 0) {
-      this.#world.load = skewedLoad(this.#world.grid.size, nowMs / LOAD_MS);
+      const { fronts, grid } = this.#world;
+      this.#world.loads = skewedLoads(fronts, grid.size, nowMs / LOAD_MS);
     }
     for (const { atMs, name, repair } of this.#repairs) {
       if (nowMs < atMs) continue;
@@ -332,6 +340,7 @@ export class ClusterSimulation {
       const leased = view.members.get(name);
       if (!network.isUp(name) || leased?.member.incarnation !== network.startOf(name)) return false;
     }
+    if (!fronts.every((id) => this.#knowsAllLoads(id))) return false;
     const coordinators = fronts.map((id) => this.#fronts.get(id)!.coordinator);
     const planners = coordinators.filter(({ phase }) => phase.name !== "following");
     if (planners.length !== 1 || planners[0]!.phase.name !== "idle") return false;
@@ -345,6 +354,11 @@ export class ClusterSimulation {
         this.#holds(node, slot) && planners[0]!.reports.get(node)?.epochMin === placement.epoch
       )
     );
+  }
+
+  #knowsAllLoads(front: string): boolean {
+    const sum = addLoads([...this.#world.loads.values()], this.#world.grid.size);
+    return this.#fronts.get(front)!.load.every((rate, slot) => Math.abs(rate - sum[slot]!) < 1e-9);
   }
 
   /** Copies that a cluster of these nodes can have. */
