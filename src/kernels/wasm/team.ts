@@ -3,6 +3,7 @@
  * sleep again. The main thread only writes, notifies and waits asynchronously.
  */
 import { assert } from "@/assert.ts";
+import { LateFailure } from "@/late_failure.ts";
 import { CONTROL_BYTES, controlWord } from "./control.ts";
 import { type Executor, kernelError } from "./executor.ts";
 import { checkTable } from "./instance.ts";
@@ -26,8 +27,8 @@ export class ThreadTeam implements Executor {
   readonly #threads: readonly Thread[];
   readonly #memory: LinearMemory;
   readonly #control: number;
-  /** Rejects when a thread fails; never resolves. */
-  readonly #failure: Promise<never>;
+  /** A thread failed. */
+  readonly #failure: LateFailure;
   #running = false;
 
   private constructor(
@@ -35,7 +36,7 @@ export class ThreadTeam implements Executor {
       threads: readonly Thread[];
       memory: LinearMemory;
       control: number;
-      failure: Promise<never>;
+      failure: LateFailure;
       fused: boolean;
     },
   ) {
@@ -65,25 +66,23 @@ export class ThreadTeam implements Executor {
     assert(count >= 1, `a team of ${count} threads`);
     const spins = count > navigator.hardwareConcurrency ? SHARED_CORE_SPINS : BARRIER_SPINS;
     memory.words[control / 4 + controlWord.spins] = spins;
-    const failure = Promise.withResolvers<never>();
-    // The failure is reported by `run`; without a run in progress nobody listens.
-    failure.promise.catch(() => {});
+    // It is reported by `run`; without a run in progress nobody listens.
+    const failure = new LateFailure();
     const fail = (cause: unknown) => {
       release(memory, control);
-      failure.reject(kernelError(memory, control, cause));
+      failure.fail(kernelError(memory, control, cause));
     };
     const threads = Array.from({ length: count }, (_, thread) => {
       const start = { module, memory: memory.memory, control, thread, threads: count };
       return startThread(openWorker(), start, fail);
     });
     try {
-      const answers = await Promise.race([
+      const answers = await failure.unlessFirst(
         Promise.all(threads.map((thread) => thread.ready)),
-        failure.promise,
-      ]);
+      );
       for (const answer of answers) checkTable(answer.tableHash, options.training);
       const fused = answers[0]!.fused;
-      return new ThreadTeam({ threads, memory, control, failure: failure.promise, fused });
+      return new ThreadTeam({ threads, memory, control, failure, fused });
     } catch (error) {
       release(memory, control);
       for (const thread of threads) thread.worker.terminate();
@@ -102,7 +101,7 @@ export class ThreadTeam implements Executor {
       words[first + controlWord.recordCount] = program.recordCount;
       const epoch = (Atomics.add(integers, first + controlWord.epoch, 1) + 1) | 0;
       Atomics.notify(integers, first + controlWord.epoch);
-      await Promise.race([this.#waitUntilDone(epoch), this.#failure]);
+      await this.#failure.unlessFirst(this.#waitUntilDone(epoch));
     } finally {
       this.#running = false;
     }
@@ -124,10 +123,9 @@ export class ThreadTeam implements Executor {
   async close(): Promise<void> {
     assert(!this.#running, "close during a program");
     release(this.#memory, this.#control);
-    await Promise.race([
-      Promise.all(this.#threads.map((thread) => thread.stopped)),
-      this.#failure.catch(() => {}),
-    ]);
+    const stopped = Promise.all(this.#threads.map((thread) => thread.stopped));
+    // A thread that failed does not say that it stops.
+    await this.#failure.unlessFirst(stopped).catch(() => {});
     for (const thread of this.#threads) thread.worker.terminate();
   }
 }

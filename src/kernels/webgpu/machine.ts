@@ -5,6 +5,7 @@
  */
 import { assert } from "@/assert.ts";
 import { OperatingError } from "@/errors.ts";
+import { LateFailure } from "@/late_failure.ts";
 import type { Device } from "./device.ts";
 import {
   type BindingPlan,
@@ -73,7 +74,7 @@ export class Machine {
   #checks: Promise<void>[] = [];
   #failure: OperatingError | undefined;
   #closing = false;
-  readonly #lost: Promise<never>;
+  readonly #lost = new LateFailure();
 
   constructor(device: Device, options: { budgetBytes: number; bindingBytesMax: number }) {
     this.device = device;
@@ -93,13 +94,11 @@ export class Machine {
     });
     this.#numbers = this.#createNumbers(256);
     this.#numbersView = new DataView(this.#numbers.bytes.buffer);
-    this.#lost = device.gpu.lost.then(({ message, reason }) => {
+    void device.gpu.lost.then(({ message, reason }) => {
       // It says more than the errors that came of it.
       this.#failure = undefined;
-      throw this.#fail(`the GPU was lost (${reason}${message ? `: ${message}` : ""})`);
+      this.#lost.fail(this.#fail(`the GPU was lost (${reason}${message ? `: ${message}` : ""})`));
     });
-    // Whoever waits for the device hears of it; nobody waiting is no error.
-    this.#lost.catch(() => {});
     device.gpu.addEventListener("uncapturederror", (event) => {
       (event as Event).preventDefault();
       this.#fail((event as GPUUncapturedErrorEvent).error.message);
@@ -231,7 +230,7 @@ export class Machine {
       }
     });
     try {
-      await Promise.race([staging.mapAsync(GPUMapMode.READ), this.#lost]);
+      await this.#lost.unlessFirst(staging.mapAsync(GPUMapMode.READ));
       await this.check();
       const mapped = new Uint8Array(staging.getMappedRange());
       return ranges.map(({ byteOffset, sizeBytes }, i) => {
