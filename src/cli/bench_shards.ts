@@ -1,7 +1,8 @@
 /**
  * `bench --shards N`: what a layer call over N shards of this machine takes, and where its time
  * goes. Starts the shards as a user would, one thread each, and decodes one answer with and without
- * them; synthetic weights in q4.
+ * them; synthetic weights in q4. Shards that share cores also wait for each other: calls are told
+ * apart by the nodes that they reach, and the scheduler's books say how long processes waited.
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,6 +12,7 @@ import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import type { EndedSpan } from "@/telemetry/trace.ts";
 import type { ClusterFlags } from "./cluster_flags.ts";
+import { type CoreTime, coreTimeOf } from "./core_time.ts";
 import { openServing, type Serving } from "./serving.ts";
 import { printLine } from "./terminal.ts";
 
@@ -30,8 +32,9 @@ export const shardBenchDefaults = { warmAnswers: 8, tokens: 200 } as const;
 /** Times of one layer call in milliseconds; wire and wait are what is not the shard's computing. */
 interface LayerTimes {
   readonly blocked: number;
-  /** In the kernels of the shard that answered last. */
+  /** In the kernels of the shard that answered last, and of all of them together. */
   readonly compute: number;
+  readonly computeAll: number;
   /** On the way to that shard and back, its and our sockets included. */
   readonly wire: number;
   /** In that shard's queue, and for our own bookkeeping. */
@@ -43,6 +46,10 @@ interface LayerTimes {
 class BenchShard implements AsyncDisposable {
   readonly address: string;
   readonly #child: Deno.ChildProcess;
+
+  get pid(): number {
+    return this.#child.pid;
+  }
 
   private constructor(address: string, child: Deno.ChildProcess) {
     this.address = address;
@@ -122,7 +129,12 @@ function timesOf({ startEpochMs, endEpochMs, children = [] }: EndedSpan): LayerT
   const number = (name: string) => Number(last.attributes[name]);
   const [compute, queue] = [number("flotilla.compute_ms"), number("flotilla.queue_ms")];
   const wire = last.endEpochMs - last.startEpochMs - compute - queue;
-  return { blocked, compute, wire, wait: blocked - compute - wire, nodes: children.length };
+  const computeAll = children.reduce(
+    (sum, child) => sum + Number(child.attributes["flotilla.compute_ms"]),
+    0,
+  );
+  const wait = blocked - compute - wire;
+  return { blocked, compute, computeAll, wire, wait, nodes: children.length };
 }
 
 function row(name: string, values: readonly number[], unit = "ms"): string {
@@ -133,11 +145,23 @@ function row(name: string, values: readonly number[], unit = "ms"): string {
   return `${name.padEnd(36)}${columns}  ${unit}`;
 }
 
-/** Tokens of a warm model, and the spans of their layer calls. */
+/** Time on and for cores of this process, and of all shards together. */
+function coreTimes(
+  shards: readonly BenchShard[],
+): Record<"front" | "shards", CoreTime> | undefined {
+  const [front, ...others] = [Deno.pid, ...shards.map(({ pid }) => pid)].map(coreTimeOf);
+  const known = others.filter((time) => time !== undefined);
+  if (!front || known.length < shards.length) return undefined;
+  const sum = (part: keyof CoreTime) => known.reduce((total, time) => total + time[part], 0);
+  return { front, shards: { ranMs: sum("ranMs"), waitedMs: sum("waitedMs") } };
+}
+
+/** Tokens of a warm model, the spans of their layer calls, and the cores' time around them. */
 async function measure(
   { folder, warmAnswers, tokens }: ShardBenchOptions,
-  addresses: readonly string[],
+  shards: readonly BenchShard[],
 ) {
+  const addresses = shards.map(({ address }) => address);
   const spans: EndedSpan[] = [];
   let isMeasuring = false;
   const serving = await openModel(folder, addresses, (span) => {
@@ -147,8 +171,9 @@ async function measure(
     while (serving.problem()) await new Promise((resolve) => setTimeout(resolve, 50));
     for (let i = 0; i < warmAnswers; i++) await decode(serving, { id: `warm-${i}`, tokens });
     isMeasuring = true;
+    const before = coreTimes(shards);
     const tokenMs = await decode(serving, { id: "measured", tokens });
-    return { tokenMs, spans };
+    return { tokenMs, spans, cores: { before, after: coreTimes(shards) } };
   } finally {
     await serving.close();
   }
@@ -166,7 +191,7 @@ export async function benchShards(
     Array.from({ length: count }, (_, i) => BenchShard.start(folder, `shard-${i}`)),
   );
   for (const shard of shards) stack.use(shard);
-  const { tokenMs, spans } = await measure(options, shards.map(({ address }) => address));
+  const { tokenMs, spans, cores } = await measure(options, shards);
   // The first calls carry the whole prompt.
   const decoding = Math.min(...spans.map(({ attributes }) => Number(attributes["flotilla.rows"])));
   const layers = spans.filter(({ attributes }) => attributes["flotilla.rows"] === decoding)
@@ -174,9 +199,34 @@ export async function benchShards(
   print(`${"row".padEnd(36)}   median     mean       p5      p95`);
   print(row("cluster/token/alone", alone.tokenMs));
   print(row(`cluster/token/${count}-shards`, tokenMs));
-  for (const part of ["blocked", "compute", "wire", "wait"] as const) {
-    print(row(`cluster/layer/${part}`, layers.map((times) => times[part])));
+  printLayers(layers, print);
+  printCores(cores, { calls: spans.length, print });
+}
+
+function printLayers(layers: readonly LayerTimes[], print: (line: string) => void): void {
+  for (const part of ["blocked", "compute", "computeAll", "wire", "wait"] as const) {
+    const name = part === "computeAll" ? "compute-of-all" : part;
+    print(row(`cluster/layer/${name}`, layers.map((times) => times[part])));
   }
-  print(row("cluster/layer/wire+wait", layers.map(({ wire, wait }) => wire + wait)));
+  const overheads = (some: readonly LayerTimes[]) => some.map(({ wire, wait }) => wire + wait);
+  print(row("cluster/layer/wire+wait", overheads(layers)));
   print(row("cluster/layer/nodes", layers.map(({ nodes }) => nodes), ""));
+  for (const [nodes, some = []] of Map.groupBy(layers, ({ nodes }) => nodes)) {
+    const name = `cluster/layer/wire+wait/${nodes}-nodes`;
+    print(`${row(name, overheads(some))}  ${some.length} calls`);
+  }
+}
+
+/** What the processes had of the cores for each layer call, on average. */
+function printCores(
+  { before, after }: { before: ReturnType<typeof coreTimes>; after: typeof before },
+  { calls, print }: { calls: number; print: (line: string) => void },
+): void {
+  if (!before || !after) return;
+  for (const who of ["front", "shards"] as const) {
+    const [ran, waited] = (["ranMs", "waitedMs"] as const)
+      .map((part) => (after[who][part] - before[who][part]) / calls);
+    const figures = [ran!, waited!].map((ms) => ms.toFixed(3).padStart(9)).join("");
+    print(`${`cluster/cores/${who}`.padEnd(36)}${figures}  ms on cores, and waiting for one`);
+  }
 }
