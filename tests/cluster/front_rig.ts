@@ -15,6 +15,8 @@ export interface RigOptions {
   readonly addresses?: readonly string[];
   readonly replicas?: number;
   readonly fallback?: boolean;
+  /** Another one than the fixture. */
+  readonly model?: { readonly folder: string; readonly synthetic: boolean };
   /** Other ways to the shards; without them and addresses nothing is shared. */
   readonly cluster?: Partial<ClusterFlags>;
 }
@@ -44,7 +46,7 @@ export class FrontRig implements AsyncDisposable {
     };
     const serving = await openServing({
       id: "moe",
-      folder: fixtureFolder("moe"),
+      ...(options.model ?? { folder: fixtureFolder("moe") }),
       backend: { name: "wasm", threads: 1 },
       uprightPictures: true,
       log: silentLogger,

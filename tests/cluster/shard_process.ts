@@ -15,18 +15,19 @@ export class ShardProcess implements AsyncDisposable {
   }
 
   /**
-   * Starts `shard` and waits until it says where it listens; on a free port unless told. `through`:
-   * words before the command, for another host.
+   * Starts `shard` and waits until it says where it listens; on a free port and with the fixture
+   * unless told. `through`: words before the command, for another host.
    */
   static async start(
     name: string,
     args: readonly string[] = [],
     through: readonly string[] = [],
   ): Promise<ShardProcess> {
+    const model = args.includes("--model") ? [] : ["--model", fixtureFolder("moe")];
     const { address, child, output } = await startDeno(
       [
         ...["run", "--no-check", "--allow-net", "--allow-read", "--allow-env", "--allow-sys"],
-        ...["src/main.ts", "shard", "--model", fixtureFolder("moe"), "--threads", "1"],
+        ...["src/main.ts", "shard", ...model, "--threads", "1"],
         ...["--listen", "127.0.0.1:0", "--name", name, "--log", "error", ...args],
       ],
       READY,
