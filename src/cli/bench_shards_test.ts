@@ -21,7 +21,7 @@ Deno.test("benchShards() says where the time of a layer call goes", async () => 
   ]);
   // By nodes, and what the scheduler knows where it keeps books.
   const rest = /^cluster\/(layer\/wire\+wait\/[12]-nodes|cores\/(front|shards))$/;
-  for (const name of names.slice(9)) assert.match(name, rest);
+  for (const name of names.slice(9)) assert.match(name!, rest);
   assert.ok(names.length > 9);
   for (const [name, median] of medians) assert.ok(median > 0, name);
 });
