@@ -1,37 +1,52 @@
 /** `train`: a recipe becomes a model, with a log and checkpoints that a later call goes on from. */
-import { basename, dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { systemClock } from "@/clock.ts";
-import { OperatingError } from "@/errors.ts";
 import { openBackend } from "@/kernels/open.ts";
-import { checkpointFolder, checkpointSteps } from "@/training/run_checkpoint.ts";
 import { runRecipe } from "@/training/recipe_run.ts";
-import { parseRecipe } from "@/training/run_recipe.ts";
-import type { StepRecord } from "@/training/training_run.ts";
+import {
+  type Recipe,
+  type TrainingRecipe,
+  withSeed,
+  withSteps,
+} from "@/training/recipes/recipe.ts";
+import { openRecipe } from "@/training/recipes/recipe_file.ts";
+import { checkpointSteps } from "@/training/run_checkpoint.ts";
+import type { StepRecord } from "@/training/run_log.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { printLine } from "./terminal.ts";
 import { trainActions } from "./train_data.ts";
+import { mixSoup } from "./train_soup.ts";
 
 export async function train(flags: Flags): Promise<number> {
-  const [path, unexpected] = flags.positionals;
+  const [what, unexpected] = flags.positionals;
   const others = Object.keys(trainActions).join(", ");
-  if (path === undefined) {
-    throw new UsageError(`Say which recipe: RECIPE.json, or one of ${others}`);
+  if (what === undefined) {
+    throw new UsageError(`Say which recipe: RECIPE.json, a shipped one, or one of ${others}`);
   }
-  if (Object.hasOwn(trainActions, path)) {
-    return await trainActions[path]!(flags, flags.positionals.slice(1));
+  if (Object.hasOwn(trainActions, what)) {
+    return await trainActions[what]!(flags, flags.positionals.slice(1));
   }
-  return await runFromFile(flags, path, unexpected);
+  if (unexpected !== undefined) throw new UsageError(`Unexpected argument "${unexpected}"`);
+  const recipe = await openRecipe(what);
+  if (recipe.kind === "soup") return await mixSoup(flags);
+  return await runTraining(flags, changed(recipe, flags));
 }
 
-async function runFromFile(
-  flags: Flags,
-  path: string,
-  unexpected: string | undefined,
-): Promise<number> {
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument "${unexpected}"`);
-  const recipe = parseRecipe(await readRecipe(path), path);
-  const folder = resolve(flags.string("out") ?? join("runs", basename(path, ".json")));
+/** The recipe with what the flags say instead. */
+function changed(recipe: TrainingRecipe, flags: Flags): TrainingRecipe {
+  const [steps, seed] = [flags.number("steps"), flags.number("seed")];
+  const seeded = seed === undefined ? recipe : withSeed(recipe, seed);
+  return steps === undefined ? seeded : withSteps(seeded, steps);
+}
+
+async function runTraining(flags: Flags, recipe: TrainingRecipe): Promise<number> {
+  const [modelFolder, second] = flags.list("model");
+  if (modelFolder === undefined) {
+    throw new UsageError("--model is missing, expected the model to start from");
+  }
+  if (second !== undefined) throw new UsageError("--model is given twice, a run starts from one");
+  const folder = resolve(flags.string("out") ?? join("runs", recipe.name));
   const steps = await checkpointSteps(folder);
   if (steps.length > 0 && !flags.on("resume")) {
     throw new UsageError(`${folder} holds a run: go on with --resume, or name another --out`);
@@ -39,17 +54,19 @@ async function runFromFile(
   const backend = await openBackend({ ...backendFlags(flags), training: true });
   const stop = new StopRequest();
   try {
-    const done = await runRecipe({
+    const { stepsDone, checkpoint } = await runRecipe({
       recipe,
-      base: dirname(resolve(path)),
+      modelFolder: resolve(modelFolder),
       folder,
       backend,
       clock: systemClock,
-      onStep: (record) => printLine(stepLine(record, recipe.steps)),
+      onStep: (record) => printStep(record, recipe),
       isStopping: () => stop.isRequested,
     });
-    const end = done < recipe.steps ? `stopped after ${done} of ${recipe.steps} steps` : "done";
-    printLine(`${end}: ${checkpointFolder(folder, done)}`);
+    const end = stepsDone < recipe.steps
+      ? `stopped after ${stepsDone} of ${recipe.steps} steps`
+      : "done";
+    printLine(`${end}: ${checkpoint ?? "nothing to save"}`);
     return 0;
   } finally {
     stop.close();
@@ -57,19 +74,23 @@ async function runFromFile(
   }
 }
 
-async function readRecipe(path: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (cause) {
-    throw new OperatingError("invalid_request", `Cannot read the recipe ${path}`, { cause });
-  }
-}
-
-function stepLine(record: StepRecord, steps: number): string {
-  const { step, loss, rate, gradientNorm, rowsPerSecond, secondsLeft } = record;
-  return `step ${step}/${steps}  loss ${loss.toFixed(4)}  norm ${gradientNorm.toFixed(2)}  ` +
-    `rate ${rate.toExponential(2)}  ${Math.round(rowsPerSecond)} tokens/s  ` +
-    `${timeText(secondsLeft)} left`;
+function printStep(record: StepRecord, { steps }: Exclude<Recipe, { kind: "soup" }>): void {
+  const { step, loss, rate, gradientNorm, rowsPerSecond, secondsLeft, reward, accuracy } = record;
+  const parts = [
+    `step ${step}/${steps}`,
+    `loss ${loss.toFixed(4)}`,
+    reward === undefined ? undefined : `reward ${reward.toFixed(3)}`,
+    accuracy === undefined ? undefined : `right ${Math.round(100 * accuracy)} %`,
+    `norm ${gradientNorm.toFixed(2)}`,
+    `rate ${rate.toExponential(2)}`,
+    `${Math.round(rowsPerSecond)} tokens/s`,
+    `${timeText(secondsLeft)} left`,
+  ];
+  printLine(parts.filter((part) => part !== undefined).join("  "));
+  const { decision } = record;
+  if (!decision) return;
+  const factors = `${decision.from.toPrecision(3)} → ${decision.to.toPrecision(3)}`;
+  printLine(`AdaLRS ${decision.kind}: factor ${factors}`);
 }
 
 function timeText(seconds: number): string {

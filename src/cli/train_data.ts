@@ -1,6 +1,6 @@
 /**
  * What `train` does besides training: shows the shipped recipes, writes samples of the makers as
- * files, hands over to other engines, mixes models.
+ * files, hands over to other engines, mixes models, merges low-rank additions.
  */
 import { join } from "node:path";
 import { systemClock } from "@/clock.ts";
@@ -22,12 +22,13 @@ import { Mixture, type MixtureSource } from "@/data/stream/mixture.ts";
 import { OperatingError } from "@/errors.ts";
 import { exportFolder } from "@/training/handover/export_folder.ts";
 import type { Engine } from "@/training/handover/rows.ts";
-import { parseRecipe, type Recipe } from "@/training/recipes/recipe.ts";
+import type { Recipe } from "@/training/recipes/recipe.ts";
 import { recipeBook, shippedRecipe } from "@/training/recipes/recipe_book.ts";
-import { runFormOf } from "@/training/recipes/run_form.ts";
+import { openRecipe } from "@/training/recipes/recipe_file.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { ProgressLine } from "./progress_line.ts";
-import { printError, printLine } from "./terminal.ts";
+import { printLine } from "./terminal.ts";
+import { mergeAdapter } from "./train_merge.ts";
 import { mixSoup } from "./train_soup.ts";
 
 type Action = (flags: Flags, args: readonly string[]) => Promise<number>;
@@ -38,22 +39,13 @@ export const trainActions: Readonly<Record<string, Action>> = {
   samples,
   export: exportData,
   soup: mixSoup,
+  merge: mergeAdapter,
 };
 
-/**
- * Lists the shipped recipes, or prints one as JSON: as it is, or with `--model` in the form that
- * `train RECIPE.json` runs, saying what that form leaves out.
- */
-function recipes(flags: Flags, [name]: readonly string[]): Promise<number> {
-  const [model] = flags.list("model");
-  if (name === undefined) {
-    for (const { name, purpose } of recipeBook) printLine(`${name.padEnd(18)} ${purpose}`);
-  } else if (model === undefined) printLine(JSON.stringify(shippedRecipe(name), null, 2));
-  else {
-    const { recipe, omitted } = runFormOf(shippedRecipe(name), model);
-    printLine(JSON.stringify(recipe, null, 2));
-    for (const part of omitted) printError(`left out: ${part}`);
-  }
+/** Lists the shipped recipes, or prints one as the JSON that `train RECIPE.json` takes. */
+function recipes(_: Flags, [name]: readonly string[]): Promise<number> {
+  if (name !== undefined) printLine(JSON.stringify(shippedRecipe(name), null, 2));
+  else for (const { name, purpose } of recipeBook) printLine(`${name.padEnd(18)} ${purpose}`);
   return Promise.resolve(0);
 }
 
@@ -64,21 +56,8 @@ function outFolder(flags: Flags): string {
 }
 
 async function readRecipe(flags: Flags): Promise<Recipe | undefined> {
-  const name = flags.string("recipe");
-  if (name === undefined) return undefined;
-  if (!name.endsWith(".json")) return shippedRecipe(name);
-  let text: string;
-  try {
-    text = await Deno.readTextFile(name);
-  } catch (cause) {
-    throw new OperatingError("invalid_request", `Cannot read recipe ${name}`, { cause });
-  }
-  try {
-    return parseRecipe(JSON.parse(text));
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw cause;
-    throw new OperatingError("invalid_request", `Cannot parse recipe ${name}: ${cause.message}`);
-  }
+  const where = flags.string("recipe");
+  return where === undefined ? undefined : await openRecipe(where);
 }
 
 /** Tasks and weights: `--task`, else the recipe's, else all the same. */

@@ -20,7 +20,7 @@ export const trainFlags: readonly FlagRow[] = [
     commands,
     value: "DIR",
     repeated: true,
-    help: "soup: a checkpoint, once per ingredient; export, recipes: the model to start from",
+    help: "The model to start from; soup: a checkpoint, once per ingredient",
   },
   {
     name: "task",
@@ -43,11 +43,18 @@ export const trainFlags: readonly FlagRow[] = [
     help: "samples, export: how many samples (100)",
   },
   {
+    name: "steps",
+    commands,
+    value: "N",
+    ...integer(1, 100_000_000),
+    help: "Steps instead of the recipe's; warm-up and decay in proportion",
+  },
+  {
     name: "seed",
     commands,
     value: "N",
     ...integer(0, 2 ** 32 - 1),
-    help: "samples, export: seed of the makers; default: the recipe's, or 1",
+    help: "Seed of the makers' samples; default: the recipe's, or 1",
   },
   {
     name: "side",
@@ -89,6 +96,12 @@ export const trainFlags: readonly FlagRow[] = [
     help: "export: machines (1)",
   },
   { name: "gpus", commands, value: "N", ...integer(1, 64), help: "export: GPUs of each (8)" },
+  {
+    name: "adapter",
+    commands,
+    value: "DIR",
+    help: "merge: low-rank additions in PEFT's layout, to be added into the weights of --model",
+  },
   {
     name: "weights",
     commands,

@@ -61,7 +61,9 @@ Deno.test("train soup of a model with itself is that model", async () => {
 });
 
 Deno.test("train says what it can do", async () => {
-  await assert.rejects(run(), /RECIPE.json, or one of recipes, samples, export, soup/);
-  await assert.rejects(run("bake"), /Cannot read the recipe bake/);
+  await assert.rejects(run(), /RECIPE.json, a shipped one, or one of recipes/);
+  await assert.rejects(run("bake"), /Unknown recipe "bake", expected one of vit_warmup/);
+  await assert.rejects(run("bake.json"), /Cannot read the recipe bake.json/);
+  await assert.rejects(run("sft_basic"), /--model is missing/);
   await assert.rejects(run("samples"), /--out is missing/);
 });

@@ -158,4 +158,10 @@ export class ParameterSet {
   clear(): void {
     for (const parameter of this.parameters) parameter.hasGradient = false;
   }
+
+  /** Frees weights and gradients. */
+  close(backend: Backend): void {
+    this.choose(backend, () => false);
+    for (const { store } of this.parameters) backend.free(Parameter.floats(store));
+  }
 }

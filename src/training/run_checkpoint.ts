@@ -1,6 +1,6 @@
 /**
- * Checkpoints of a training run: a folder `checkpoint-<step>` each, which is a model folder that
- * serves (weights in float32) and holds beside it all that the run needs to go on with the same
+ * Checkpoints of a training run: a folder `checkpoint-<steps computed>` each, which is a model folder
+ * that serves (weights in float32) and holds beside it all that the run needs to go on with the same
  * bits: moments, step, and the state of data and controllers as JSON. A folder appears whole or
  * not at all; the newest few are kept.
  */
@@ -12,15 +12,23 @@ import { canonicalName } from "@/weights/names.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { readSafetensorsHeader } from "@/weights/safetensors.ts";
 import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_writer.ts";
+import { readAdapter, writeAdapter } from "./adapter_files.ts";
+import type { LowRankModel } from "./low_rank.ts";
 import type { AdamW } from "./optimizer.ts";
 import { readStore, writeStore } from "./parameter_values.ts";
+import { type Origin, writeLineage } from "./run_lineage.ts";
+import { writeSynced } from "./synced_file.ts";
 import type { TrainableModel } from "./training_source.ts";
 import { encodeWeights } from "./weights_file.ts";
 
 const WEIGHTS = "model.safetensors";
-const MOMENTS = "optimizer.safetensors";
-const STATE = "training_state.json";
-const VERSION = 1;
+/** Folder of what only training reads, so that the weights alone lie where a server looks. */
+const TRAINING = "training";
+/** Folder of low-rank additions; the weights beside it have them added. */
+const ADAPTER = "adapter";
+const MOMENTS = "moments.safetensors";
+const STATE = "state.json";
+const VERSION = 2;
 
 /** Files of a model folder besides its weights. */
 const modelFiles = [
@@ -39,6 +47,8 @@ const modelFiles = [
 /** The JSON beside the weights. */
 interface StoredState {
   readonly version: number;
+  /** Steps computed, also those that were taken back. */
+  readonly computed: number;
   /** Steps of the optimiser. */
   readonly step: number;
   /** Of everything that must be the same for a run to go on. */
@@ -49,19 +59,30 @@ interface StoredState {
   readonly run: unknown;
 }
 
+/** What a run finds again. */
+export interface ResumedRun {
+  readonly computed: number;
+  /** Its own state. */
+  readonly run: unknown;
+  /** Holds the files that the run added to the checkpoint. */
+  readonly folder: string;
+}
+
 export interface RunParts {
   readonly backend: Backend;
-  readonly model: TrainableModel;
+  readonly model: TrainableModel | LowRankModel;
   readonly optimizer: AdamW;
   /** Where configuration and tokenizer are copied from. */
   readonly modelFolder: string;
   /** Of everything that must be the same for a run to go on. */
   readonly fingerprint: string;
+  /** What the weights were before the run, and what it does to them. */
+  readonly origin: Origin;
 }
 
-const nameOf = (step: number) => `checkpoint-${String(step).padStart(8, "0")}`;
+const nameOf = (computed: number) => `checkpoint-${String(computed).padStart(8, "0")}`;
 
-/** Steps of the complete checkpoints in a run's folder, ascending. */
+/** Steps computed up to the complete checkpoints in a run's folder, ascending. */
 export async function checkpointSteps(folder: string): Promise<number[]> {
   const steps: number[] = [];
   try {
@@ -76,60 +97,76 @@ export async function checkpointSteps(folder: string): Promise<number[]> {
 }
 
 /** The folder of a run's checkpoint. */
-export function checkpointFolder(folder: string, step: number): string {
-  return join(folder, nameOf(step));
+export function checkpointFolder(folder: string, computed: number): string {
+  return join(folder, nameOf(computed));
 }
 
-/** Writes the state of the run after `optimizer.stepCount` steps. Waits for recorded ops. */
+/** Writes the state of the run as it is. Waits for recorded ops. */
 export async function writeCheckpoint(
   folder: string,
   parts: RunParts,
-  options: { run: unknown; kept: number },
-): Promise<string> {
-  const { backend, model, optimizer, modelFolder, fingerprint } = parts;
-  const step = optimizer.stepCount;
+  options: {
+    computed: number;
+    run: unknown;
+    files: ReadonlyMap<string, Uint8Array>;
+    kept: number;
+  },
+): Promise<void> {
+  const { backend, model, optimizer, modelFolder, fingerprint, origin } = parts;
+  const { computed } = options;
   const state: StoredState = {
     version: VERSION,
-    step,
+    computed,
+    step: optimizer.stepCount,
     fingerprint,
     learning: model.set.trainable.map(({ name }) => name),
     run: options.run,
   };
-  const target = checkpointFolder(folder, step);
+  const target = checkpointFolder(folder, computed);
   const partial = `${target}.partial`;
   await removeIfThere(partial);
-  await Deno.mkdir(partial, { recursive: true });
+  const aside = join(partial, TRAINING);
+  await Deno.mkdir(aside, { recursive: true });
   const { config, set } = model;
-  const weights = await encodeWeights(backend, set.parameters, { config, dtype: "F32" });
+  const weights = await encodeWeights(backend, set, { config, dtype: "F32" });
   await writeSynced(join(partial, WEIGHTS), weights);
-  await writeSynced(join(partial, MOMENTS), await encodeMoments(parts));
+  if ("pairs" in model) {
+    await writeAdapter(join(partial, ADAPTER), { backend, model, base: origin.model });
+  }
+  await writeSynced(join(aside, MOMENTS), await encodeMoments(parts));
+  for (const [name, bytes] of options.files) await writeSynced(join(aside, name), bytes);
+  await writeLineage(partial, origin, { weights, steps: optimizer.stepCount });
   for (const name of modelFiles) await copyIfThere(join(modelFolder, name), join(partial, name));
   const text = JSON.stringify(state);
-  await writeSynced(join(partial, STATE), new TextEncoder().encode(text));
+  await writeSynced(join(aside, STATE), new TextEncoder().encode(text));
   await removeIfThere(target);
   await Deno.rename(partial, target);
   const steps = await checkpointSteps(folder);
   for (const old of steps.slice(0, -options.kept)) {
     await removeIfThere(checkpointFolder(folder, old));
   }
-  return target;
 }
 
 /**
- * Puts weights, moments and step of the newest checkpoint back; returns the run's own state, or
- * undefined when there is none. Throws OperatingError when the checkpoint is of another run.
+ * Puts weights, moments and step of the newest checkpoint back; returns what the run itself
+ * kept, or undefined when there is no checkpoint. Throws OperatingError when the checkpoint is of another run.
  */
-export async function resumeCheckpoint(folder: string, parts: RunParts): Promise<unknown> {
-  const step = (await checkpointSteps(folder)).at(-1);
-  if (step === undefined) return undefined;
+export async function resumeCheckpoint(
+  folder: string,
+  parts: RunParts,
+): Promise<ResumedRun | undefined> {
+  const newest = (await checkpointSteps(folder)).at(-1);
+  if (newest === undefined) return undefined;
   const { backend, model, optimizer } = parts;
-  const from = checkpointFolder(folder, step);
-  const state = await readState(from, parts);
+  const from = checkpointFolder(folder, newest);
+  const aside = join(from, TRAINING);
+  const state = await readState(aside, parts);
   const learning = model.set.trainable.map(({ name }) => name);
   if (`${learning}` !== `${state.learning}`) throw refusal(from, "other weights learn in it");
   const weights = await readFloats(from, WEIGHTS);
   await restoreWeights(backend, model, weights, from);
-  const moments = await readFloats(from, MOMENTS);
+  if ("pairs" in model) await restoreAdapter(backend, model, join(from, ADAPTER));
+  const moments = await readFloats(aside, MOMENTS);
   for (const parameter of model.set.trainable) {
     const { first, second } = optimizer.momentsOf(parameter);
     for (const [kind, store] of [["first", first], ["second", second]] as const) {
@@ -139,7 +176,7 @@ export async function resumeCheckpoint(folder: string, parts: RunParts): Promise
     }
   }
   optimizer.stepCount = state.step;
-  return state.run;
+  return { computed: state.computed, run: state.run, folder: aside };
 }
 
 async function readState(from: string, { fingerprint }: RunParts): Promise<StoredState> {
@@ -154,7 +191,10 @@ function refusal(from: string, problem: string): OperatingError {
   return new OperatingError("checkpoint_invalid", `Cannot resume from ${from}: ${problem}`);
 }
 
-/** Stored tensors go back to the parameters that lie in them. */
+/**
+ * Stored tensors go back to the parameters that lie in them. Frozen matrices with additions are
+ * stored merged; they are what the starting model gave already.
+ */
 async function restoreWeights(
   backend: Backend,
   { set }: TrainableModel,
@@ -162,6 +202,8 @@ async function restoreWeights(
   from: string,
 ): Promise<void> {
   for (const { store, name, info: { places }, size } of set.parameters) {
+    const isMerged = store.kind === "matrix" && set.lowRankOf(store.matrix) !== undefined;
+    if (isMerged || places.length === 0) continue;
     const values = new Float32Array(size);
     const partSize = size / places.length;
     const width = store.kind === "matrix" ? store.matrix.columns : 1;
@@ -172,6 +214,20 @@ async function restoreWeights(
       values.set(whole.subarray(start, start + partSize), i * partSize);
     }
     await writeStore(backend, store, values);
+  }
+}
+
+async function restoreAdapter(
+  backend: Backend,
+  { pairs }: LowRankModel,
+  from: string,
+): Promise<void> {
+  const stored = await readAdapter(from);
+  for (const { base, down, up } of pairs) {
+    const pair = stored.pairs.get(base.name);
+    if (!pair) throw refusal(from, `the addition to ${base.name} is missing`);
+    await writeStore(backend, down.store, pair.down);
+    await writeStore(backend, up.store, pair.up);
   }
 }
 
@@ -203,17 +259,6 @@ async function readFloats(folder: string, file: string): Promise<Map<string, Flo
     return out;
   } finally {
     source.close();
-  }
-}
-
-/** Writes a file and waits until it is on disk. */
-async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await Deno.open(path, { write: true, create: true, truncate: true });
-  try {
-    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-    await file.sync();
-  } finally {
-    file.close();
   }
 }
 

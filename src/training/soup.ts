@@ -2,25 +2,13 @@
  * Model soup: the average of checkpoints that descend from one model. Refuses others: averaging
  * unrelated weights destroys a model. Streams tensor by tensor; writes the result whole or not at all.
  */
-import { join } from "node:path";
 import { assert } from "@/assert.ts";
 import { OperatingError } from "@/errors.ts";
-import { decodeToF32, f32ToBf16, f32ToF16 } from "@/tensor/half.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
 import { releasedName, type TensorName } from "@/weights/names.ts";
-import type { StoredTensor } from "@/weights/safetensors.ts";
-import { encodeSafetensorsHeader } from "@/weights/safetensors_writer.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
-
-/** File beside the weights that says what they were trained from. */
-export const LINEAGE_FILE = "lineage.json";
-
-/** Ids of the models that these weights descend from, the oldest first, themselves last. */
-export interface Lineage {
-  readonly ancestors: readonly string[];
-}
-
-type FloatDType = "F32" | "F16" | "BF16";
+import { type Lineage, LINEAGE_FILE } from "./lineage.ts";
+import { readFloats, writeModelFolder } from "./model_folder.ts";
 
 /** One model on its way into a soup. */
 export interface Ingredient {
@@ -114,17 +102,6 @@ async function likenessOf(a: Checkpoint, b: Checkpoint): Promise<number> {
   return product / Math.sqrt(left * right);
 }
 
-async function readFloats(checkpoint: Checkpoint, tensor: StoredTensor): Promise<Float32Array> {
-  if (!["F32", "F16", "BF16"].includes(tensor.dtype)) {
-    throw new OperatingError(
-      "checkpoint_invalid",
-      `Cannot mix ${releasedName(tensor.name)} of dtype ${tensor.dtype}, expected F32, F16 or BF16`,
-    );
-  }
-  const bytes = await checkpoint.read(tensor, 0, tensor.sizeBytes);
-  return decodeToF32(bytes, tensor.dtype as FloatDType);
-}
-
 /** Weighted mean of one tensor, summed in double precision. */
 async function mixTensor(
   models: readonly Ingredient[],
@@ -137,12 +114,6 @@ async function mixTensor(
     for (let j = 0; j < values.length; j++) sum[j]! += weights[i]! * values[j]!;
   }
   return Float32Array.from(sum!);
-}
-
-function encodeFloats(values: Float32Array, dtype: FloatDType): Uint8Array<ArrayBuffer> {
-  if (dtype === "F32") return new Uint8Array(Float32Array.from(values).buffer);
-  const encode = dtype === "BF16" ? f32ToBf16 : f32ToF16;
-  return new Uint8Array(Uint16Array.from(values, encode).buffer);
 }
 
 export interface SoupOptions {
@@ -168,34 +139,16 @@ export async function writeSoup(options: SoupOptions): Promise<SoupCheck> {
     throw new OperatingError("checkpoint_invalid", `Cannot mix models: ${wrong.join("; ")}`);
   }
   const weights = normalized(options.weights ?? models.map(() => 1), models.length);
-  if (await Deno.stat(out).catch(() => undefined)) {
-    throw new OperatingError("invalid_request", `Cannot write soup: ${out} exists`);
-  }
-  const aside = `${out}.partial`;
-  await Deno.remove(aside, { recursive: true }).catch(() => undefined);
-  await Deno.mkdir(aside, { recursive: true });
-  const first = models[0]!;
-  await copyOtherFiles(first.folder, aside);
-  const tensors = [...first.checkpoint.tensors.entries()];
-  const headers = tensors.map(([name, { dtype, shape }]) => ({
-    name: releasedName(name),
-    dtype,
-    shape,
-  }));
-  using file = await Deno.open(join(aside, "model.safetensors"), { write: true, createNew: true });
-  await writeAll(file, encodeSafetensorsHeader(headers, { format: "pt" }));
-  for (const [i, [name, { dtype }]] of tensors.entries()) {
-    const values = await mixTensor(models, { name, weights });
-    await writeAll(file, encodeFloats(values, dtype as FloatDType));
-    onProgress?.(i + 1, tensors.length);
-  }
-  await file.sync();
-  const lineage: Lineage & { soup: unknown } = {
-    ancestors: commonAncestors(models),
-    soup: { models: models.map(({ folder }) => folder.split("/").at(-1)), weights },
-  };
-  await Deno.writeTextFile(join(aside, LINEAGE_FILE), JSON.stringify(lineage, null, 2) + "\n");
-  await Deno.rename(aside, out);
+  await writeModelFolder({
+    from: models[0]!,
+    out,
+    valuesOf: (name) => mixTensor(models, { name, weights }),
+    lineage: {
+      ancestors: commonAncestors(models),
+      soup: { models: models.map(({ folder }) => folder.split("/").at(-1)), weights },
+    },
+    ...onProgress && { onProgress },
+  });
   return check;
 }
 
@@ -215,17 +168,6 @@ function normalized(weights: readonly number[], count: number): number[] {
 function commonAncestors(models: readonly Ingredient[]): string[] {
   const lists = models.map(({ lineage }) => lineage?.ancestors ?? []);
   return lists[0]!.filter((id) => lists.every((list) => list.includes(id)));
-}
-
-async function copyOtherFiles(from: string, to: string): Promise<void> {
-  for await (const { name, isFile } of Deno.readDir(from)) {
-    if (!isFile || /\.safetensors(\.index\.json)?$/.test(name) || name === LINEAGE_FILE) continue;
-    await Deno.copyFile(join(from, name), join(to, name));
-  }
-}
-
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
 }
 
 /** What a greedy soup decided about one candidate. */

@@ -4,7 +4,8 @@ import { seededRandom } from "@/random.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
 import { encodeSafetensors } from "@/weights/safetensors_writer.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
-import { chooseGreedily, LINEAGE_FILE, openIngredient, writeSoup } from "./soup.ts";
+import { LINEAGE_FILE } from "./lineage.ts";
+import { chooseGreedily, openIngredient, writeSoup } from "./soup.ts";
 
 const NAME = "language_model.model.embed_tokens.weight";
 

@@ -10,6 +10,7 @@ import type { Ops } from "@/kernels/ops.ts";
 import type { AttentionRange } from "@/kernels/training_ops.ts";
 import { elementCount } from "@/tensor/dtype.ts";
 import { rowsOf, type Tensor, widthOf } from "@/tensor/tensor.ts";
+import { type GreedyOutput, recordGreedy } from "./greedy_tokens.ts";
 import { productRules } from "./product_rules.ts";
 import type { Tape } from "./tape.ts";
 import type { Operand } from "./tape_value.ts";
@@ -292,8 +293,13 @@ export interface TokenScores {
 /**
  * Ends a program in a loss. The logits are never held whole. With `early` the scores are computed
  * at once (reinforcement learning chooses its coefficients by them), else with the gradient.
+ * `greedy` also gets the most likely token of each row.
  */
-export function scoreTokens(tape: Tape, scores: TokenScores, early = false): void {
+export function scoreTokens(
+  tape: Tape,
+  scores: TokenScores,
+  { early = false, greedy }: { early?: boolean; greedy?: GreedyOutput } = {},
+): void {
   const { training, parameters } = tape;
   const { logits, ...views } = scores;
   const { input, weight } = tape.takeDeferred(logits);
@@ -303,6 +309,7 @@ export function scoreTokens(tape: Tape, scores: TokenScores, early = false): voi
     isLoss: true,
     forward() {
       if (early) training.headLogprobs({ input: tape.data(input), weight, ...views });
+      if (greedy) recordGreedy(tape, { input: tape.data(input), weight, ...greedy });
     },
     backward() {
       const inputGrad = tape.target(input);

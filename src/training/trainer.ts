@@ -36,6 +36,8 @@ export interface StepResult {
   readonly balance: number | undefined;
   readonly rows: number;
   readonly scoredTokens: number;
+  /** Of each batch, where asked for: the most likely token of each scored row. */
+  readonly greedy: readonly Int32Array[] | undefined;
 }
 
 /** Log probabilities and entropies of a batch's scored rows. */
@@ -50,7 +52,19 @@ export type PolicyLoss = (
   logprobs: Float32Array,
 ) => { readonly loss: number; readonly slopes: Float32Array };
 
-type Read = () => Promise<TokenScore>;
+interface ProgramResult extends TokenScore {
+  readonly greedy: Int32Array | undefined;
+}
+
+type Read = () => Promise<ProgramResult>;
+
+interface ProgramOptions {
+  /** Chooses the slopes of the loss; `read` gives the scores where they come early. */
+  readonly slopesOf: (read: () => Promise<TokenScore>) => Promise<Float32Array>;
+  /** Compute the scores before the slopes are chosen. */
+  readonly early?: boolean;
+  readonly greedy?: boolean;
+}
 
 export class Trainer {
   readonly model: TrainableModel;
@@ -72,16 +86,21 @@ export class Trainer {
     if (isSparse) this.#statistics = new RouterStatistics(decoder.moe!.experts);
   }
 
-  /** Cross-entropy: the sum over all micro-batches divided by their summed weights. */
+  /**
+   * Cross-entropy: the sum over all micro-batches divided by their summed weights. With `greedy` it
+   * also says what the model would have said.
+   */
   async step(
     batches: readonly ProgramBatch[],
     rateOf: (parameter: Parameter) => ParameterRate,
+    { greedy = false }: { greedy?: boolean } = {},
   ): Promise<StepResult> {
     const total = sum(batches.flatMap(({ weights }) => [...weights]));
     const reads: Read[] = [];
     for (const batch of batches) {
       const slopes = batch.weights.map((weight) => -weight / total);
-      reads.push(await this.#program(batch, () => Promise.resolve(slopes)));
+      const slopesOf = () => Promise.resolve(slopes);
+      reads.push(await this.#program(batch, { slopesOf, greedy }));
     }
     this.optimizer.step(rateOf);
     const scores = await this.#finish(reads);
@@ -100,12 +119,12 @@ export class Trainer {
     const reads: Read[] = [];
     let loss = 0;
     for (const batch of batches) {
-      const choose = async (read: Read) => {
+      const slopesOf = async (read: () => Promise<TokenScore>) => {
         const judged = policyLoss(batch, (await read()).logprobs);
         loss += judged.loss;
         return judged.slopes;
       };
-      reads.push(await this.#program(batch, choose, true));
+      reads.push(await this.#program(batch, { slopesOf, early: true }));
     }
     this.optimizer.step(rateOf);
     return await this.#result(batches, await this.#finish(reads), loss);
@@ -143,8 +162,7 @@ export class Trainer {
   /** Records a batch's program with its gradients; returns how to read its scores. */
   async #program(
     batch: ProgramBatch,
-    slopesOf: (read: Read) => Promise<Float32Array>,
-    early = false,
+    { slopesOf, early = false, greedy = false }: ProgramOptions,
   ): Promise<Read> {
     const { backend } = this.#options;
     const tensors = new BatchTensors(backend);
@@ -153,7 +171,9 @@ export class Trainer {
     const outs = scoreTensors(batch, tensors);
     const coefficient = tensors.f32(new Float32Array(batch.targets.length));
     const target = tensors.i32(batch.targets);
-    scoreTokens(tape, { logits, target, coefficient, ...outs }, early);
+    const ids = greedy ? tensors.i32(new Int32Array(batch.targets.length)) : undefined;
+    const views = { logits, target, coefficient, ...outs };
+    scoreTokens(tape, views, { early, ...ids && { greedy: { ids, tensors } } });
     const read = () => readScores(backend, outs);
     // Nothing that is recorded reads the coefficients yet.
     if (batch.targets.length > 0) backend.write(coefficient, await slopesOf(read));
@@ -161,8 +181,9 @@ export class Trainer {
     tape.backward();
     return async () => {
       const scores = await read();
+      const greedy = ids && await backend.read(ids) as Int32Array;
       tensors.free();
-      return scores;
+      return { ...scores, greedy };
     };
   }
 
@@ -174,23 +195,25 @@ export class Trainer {
     await recordRouterLosses(tape, { ...router, statistics, tensors, rowWeights });
   }
 
-  async #finish(reads: readonly Read[]): Promise<TokenScore[]> {
-    const scores: TokenScore[] = [];
+  async #finish(reads: readonly Read[]): Promise<ProgramResult[]> {
+    const scores: ProgramResult[] = [];
     for (const read of reads) scores.push(await read());
     return scores;
   }
 
   async #result(
     batches: readonly ProgramBatch[],
-    scores: readonly TokenScore[],
+    scores: readonly ProgramResult[],
     loss: number,
   ): Promise<StepResult> {
     const scoredTokens = sum(batches.map(({ targets }) => targets.length));
     const entropy = sum(scores.map(({ entropies }) => sum(entropies)));
     const balance = this.#statistics?.balanceLoss;
     this.#statistics?.reset();
+    const greedy = scores.flatMap(({ greedy }) => greedy ?? []);
     return {
       loss,
+      greedy: greedy.length > 0 ? greedy : undefined,
       gradientNorm: await this.optimizer.readNorm(),
       entropy: entropy / Math.max(1, scoredTokens),
       balance,

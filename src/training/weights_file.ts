@@ -8,8 +8,8 @@ import { releasedName } from "@/weights/names.ts";
 import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_writer.ts";
 import { elementCount } from "@/tensor/dtype.ts";
 import { f32ToBf16 } from "@/tensor/half.ts";
-import type { Parameter } from "./parameter_set.ts";
-import { readStore } from "./parameter_values.ts";
+import { mergedValues } from "./low_rank.ts";
+import type { ParameterSet } from "./parameter_set.ts";
 
 /** A stored tensor that is being put together. */
 interface StoredTensor {
@@ -17,17 +17,18 @@ interface StoredTensor {
   readonly values: Float32Array;
 }
 
-/** All weights by canonical stored name. Waits for recorded ops. */
+/** All weights by canonical stored name, low-rank additions added. Waits for recorded ops. */
 async function storedTensors(
   backend: Backend,
-  parameters: readonly Parameter[],
+  set: ParameterSet,
   config: ModelConfig,
 ): Promise<Map<string, StoredTensor>> {
   const stored = new Map<string, StoredTensor>();
-  for (const parameter of parameters) {
+  for (const parameter of set.parameters) {
     const { store, info: { places } } = parameter;
-    const values = await readStore(backend, store);
-    const partSize = values.length / Math.max(1, places.length);
+    if (places.length === 0) continue;
+    const values = await mergedValues(backend, set, parameter);
+    const partSize = values.length / places.length;
     const width = store.kind === "matrix" ? store.matrix.columns : 1;
     for (const [i, { name, first, rows }] of places.entries()) {
       const held = stored.get(name);
@@ -57,12 +58,12 @@ function releasedShape(name: string, shape: readonly number[], config: ModelConf
 /** One safetensors file with all weights. F32 keeps every bit, BF16 is what is released. */
 export async function encodeWeights(
   backend: Backend,
-  parameters: readonly Parameter[],
+  set: ParameterSet,
   options: { config: ModelConfig; dtype: "F32" | "BF16" },
 ): Promise<Uint8Array> {
   const { config, dtype } = options;
   const tensors: TensorToWrite[] = [];
-  for (const [name, { shape, values }] of await storedTensors(backend, parameters, config)) {
+  for (const [name, { shape, values }] of await storedTensors(backend, set, config)) {
     const bytes = dtype === "F32"
       ? new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
       : new Uint8Array(Uint16Array.from(values, f32ToBf16).buffer);

@@ -34,7 +34,7 @@ export const ADAPTIVE_RATE_DEFAULTS: Omit<AdaptiveRateOptions, "searchFrom" | "s
 /** waiting → measuring → probing → measuring …, and finally frozen. */
 export type AdaptiveRatePhase = "waiting" | "measuring" | "probing" | "frozen";
 
-/** Everything there is to know; JSON, kept in checkpoints. Not rolled back with the weights. */
+/** Everything there is to know; JSON as it is, kept in checkpoints. Not rolled back with the weights. */
 export interface AdaptiveRateState {
   readonly phase: AdaptiveRatePhase;
   readonly factor: number;
@@ -46,8 +46,8 @@ export interface AdaptiveRateState {
   readonly before:
     | { readonly velocity: number; readonly error: number; readonly factor: number }
     | undefined;
-  /** Highest loss seen before the current probe. */
-  readonly highest: number;
+  /** Highest loss seen before the current probe; null: none yet. */
+  readonly highest: number | null;
   /** Windows in a row in which the loss rose. */
   readonly risen: number;
 }
@@ -58,7 +58,7 @@ export const ADAPTIVE_RATE_START: AdaptiveRateState = {
   window: [],
   decisions: 0,
   before: undefined,
-  highest: -Infinity,
+  highest: null,
   risen: 0,
 };
 
@@ -78,8 +78,9 @@ export interface RateDecision {
   readonly kind: "probe" | "accept" | "hold" | "reject" | "abort" | "lower" | "freeze";
   readonly from: number;
   readonly to: number;
-  readonly velocity: number;
-  readonly error: number;
+  /** Of the window that decided; missing when a probe is broken off. */
+  readonly velocity?: number;
+  readonly error?: number;
   readonly velocityBefore?: number;
   readonly errorBefore?: number;
 }
@@ -98,24 +99,28 @@ export function observeLoss(
 ): RateObservation {
   if (state.phase === "frozen") return { state, action: "none" };
   if (state.phase === "waiting") {
-    const highest = Math.max(state.highest, loss);
+    const highest = higher(state.highest, loss);
     if (step + 1 < options.searchFrom) return { state: { ...state, highest }, action: "none" };
     return { state: { ...state, highest, phase: "measuring", window: [] }, action: "none" };
   }
   const isProbe = state.phase === "probing";
-  if (isProbe && (!Number.isFinite(loss) || loss > state.highest)) {
-    return reject(state, { step, kind: "abort", velocity: NaN, error: NaN }, options);
+  if (isProbe && (!Number.isFinite(loss) || loss > (state.highest ?? Infinity))) {
+    return reject(state, { step, kind: "abort" }, options);
   }
   const next: AdaptiveRateState = {
     ...state,
     window: [...state.window, loss],
     // A probe must not raise the bar that it is held to.
-    highest: isProbe ? state.highest : Math.max(state.highest, loss),
+    highest: isProbe ? state.highest : higher(state.highest, loss),
   };
   if (next.window.length < options.windowSteps) return { state: next, action: "none" };
   const { velocity, error } = lossVelocity(next.window);
   const seen = { step, velocity, error };
   return isProbe ? judgeProbe(next, seen, options) : judgeWindow(next, seen, options);
+}
+
+function higher(highest: number | null, loss: number): number {
+  return highest === null ? loss : Math.max(highest, loss);
 }
 
 interface Seen {
@@ -210,7 +215,7 @@ function measuringAt(state: AdaptiveRateState, factor: number): AdaptiveRateStat
 /** Back to the snapshot, at a rate below the one before the probe. */
 function reject(
   state: AdaptiveRateState,
-  seen: Seen & { readonly kind: "reject" | "abort" },
+  seen: Partial<Seen> & { readonly step: number; readonly kind: "reject" | "abort" },
   options: AdaptiveRateOptions,
 ): RateObservation {
   const before = state.before!;

@@ -1,6 +1,4 @@
 /** Learning rates by step, as factors of the peak rate: warm-up, then cosine, WSD or constant. */
-import { OperatingError } from "@/errors.ts";
-
 export type RateSchedule =
   | { readonly kind: "constant"; readonly warmupSteps: number }
   | {
@@ -20,16 +18,13 @@ export type RateSchedule =
     readonly endFactor?: number;
   };
 
-/** Throws OperatingError when the parts do not fit into the whole. */
-export function checkSchedule(schedule: RateSchedule): void {
-  if (schedule.kind === "constant") return;
+/** What is wrong with a schedule whose parts do not fit into the whole. */
+export function scheduleProblem(schedule: RateSchedule): string | undefined {
+  if (schedule.kind === "constant") return undefined;
   const decay = schedule.kind === "wsd" ? schedule.decaySteps : 0;
   const { warmupSteps, totalSteps } = schedule;
-  if (warmupSteps + decay <= totalSteps && totalSteps >= 1) return;
-  throw new OperatingError(
-    "invalid_request",
-    `Cannot schedule ${warmupSteps} warm-up and ${decay} decay steps in ${totalSteps} steps`,
-  );
+  if (warmupSteps + decay <= totalSteps && totalSteps >= 1) return undefined;
+  return `${warmupSteps} warm-up and ${decay} decay steps do not fit into ${totalSteps} steps`;
 }
 
 /** Factor for step `step`, counted from 0; beyond the end it stays what it was there. */

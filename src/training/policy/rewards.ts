@@ -70,17 +70,23 @@ export interface RewardPart {
   readonly value: Reward;
 }
 
-/** Throws OperatingError unless weights are in [0, 1] and sum to 1. */
-export function checkRewardWeights(weights: Readonly<Record<string, number>>): void {
+/** What is wrong with weights that are not in [0, 1] or do not sum to 1. */
+export function rewardWeightProblem(
+  weights: Readonly<Record<string, number>>,
+): string | undefined {
   const values = Object.values(weights);
   const total = values.reduce((a, b) => a + b, 0);
-  if (values.some((weight) => !(weight >= 0 && weight <= 1)) || Math.abs(total - 1) > 1e-9) {
-    const listed = Object.entries(weights).map(([name, weight]) => `${name} ${weight}`).join(", ");
-    throw new OperatingError(
-      "invalid_request",
-      `Reward weights must be from 0 to 1 and sum to 1, they are ${listed} (sum ${total})`,
-    );
+  if (values.every((weight) => weight >= 0 && weight <= 1) && Math.abs(total - 1) <= 1e-9) {
+    return undefined;
   }
+  const listed = Object.entries(weights).map(([name, weight]) => `${name} ${weight}`).join(", ");
+  return `weights must be from 0 to 1 and sum to 1, they are ${listed} (sum ${total})`;
+}
+
+/** Throws OperatingError unless weights are in [0, 1] and sum to 1. */
+export function checkRewardWeights(weights: Readonly<Record<string, number>>): void {
+  const problem = rewardWeightProblem(weights);
+  if (problem) throw new OperatingError("invalid_request", `Cannot weigh rewards: ${problem}`);
 }
 
 /**

@@ -9,23 +9,19 @@ import {
   EDGE_PACKING,
   READING_TASKS,
 } from "./edge_defaults.ts";
-import type { SupervisedRecipe } from "./recipe.ts";
+import { supervisedRecipe } from "./recipe.ts";
 
-export const fineGrained: SupervisedRecipe = {
-  kind: "supervised",
+export const fineGrained = supervisedRecipe({
   name: "fine_grained",
   purpose: "Teaches the vision tower letters, digits and small figures",
   trainable: ["vision", "adapter"],
   data: {
     seed: 12,
     mixture: { ...CAPTION_TASKS, ...READING_TASKS, ...CLIP_TASKS },
-    thinkingShare: 0,
     curriculum: { threshold: 0.8, window: 256 },
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 1e-3 },
-  schedule: { kind: "wsd", warmupSteps: 300, totalSteps: 6000, decaySteps: 600 },
+  schedule: { kind: "wsd", warmupSteps: 300, decaySteps: 600 },
   steps: 6000,
   packing: EDGE_PACKING,
-  lossReduction: "token",
-  balanceWeight: 1e-3,
-};
+});

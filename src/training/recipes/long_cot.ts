@@ -3,10 +3,9 @@
  * The report: 400 K samples, peak 1e-6 cosine, batch 1024, length 20480, one epoch.
  */
 import { EDGE_OPTIMIZER, EDGE_PACKING, REASONING_TASKS } from "./edge_defaults.ts";
-import type { SupervisedRecipe } from "./recipe.ts";
+import { supervisedRecipe } from "./recipe.ts";
 
-export const longCot: SupervisedRecipe = {
-  kind: "supervised",
+export const longCot = supervisedRecipe({
   name: "long_cot",
   purpose: "Teaches the thinking mode on verified chains",
   trainable: ["vision", "adapter", "decoder"],
@@ -16,9 +15,7 @@ export const longCot: SupervisedRecipe = {
     thinkingShare: 1,
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 2e-4 },
-  schedule: { kind: "cosine", warmupSteps: 30, totalSteps: 1000 },
+  schedule: { kind: "cosine", warmupSteps: 30 },
   steps: 1000,
   packing: EDGE_PACKING,
-  lossReduction: "token",
-  balanceWeight: 1e-3,
-};
+});

@@ -3,10 +3,9 @@
  * The report: 100 K prompts, half hard STEM, half general; all rewards binary.
  */
 import { EDGE_OPTIMIZER, REASONING_TASKS } from "./edge_defaults.ts";
-import type { ReinforcementRecipe } from "./recipe.ts";
+import { reinforcementRecipe } from "./recipe.ts";
 
-export const mixedReward: ReinforcementRecipe = {
-  kind: "reinforcement",
+export const mixedReward = reinforcementRecipe({
   name: "mixed_reward",
   purpose: "Rewards sound thoughts beside right answers",
   trainable: ["vision", "adapter", "decoder"],
@@ -25,4 +24,4 @@ export const mixedReward: ReinforcementRecipe = {
   resampleMax: 3,
   reward: { accuracy: 0.6, format: 0.1, thought: 0.3 },
   difficultyTries: 0,
-};
+});

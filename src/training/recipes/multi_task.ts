@@ -12,10 +12,9 @@ import {
   REASONING_TASKS,
   SCENE_TASKS,
 } from "./edge_defaults.ts";
-import type { SupervisedRecipe } from "./recipe.ts";
+import { supervisedRecipe } from "./recipe.ts";
 
-export const multiTask: SupervisedRecipe = {
-  kind: "supervised",
+export const multiTask = supervisedRecipe({
   name: "multi_task",
   purpose: "Teaches all tasks together, half of them as instructions",
   trainable: ["vision", "adapter", "decoder"],
@@ -30,12 +29,9 @@ export const multiTask: SupervisedRecipe = {
       caption_question: 10,
       ...REASONING_TASKS,
     },
-    thinkingShare: 0,
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 8e-4 },
-  schedule: { kind: "cosine", warmupSteps: 200, totalSteps: 8000, endFactor: 0.1 },
+  schedule: { kind: "cosine", warmupSteps: 200, endFactor: 0.1 },
   steps: 8000,
   packing: EDGE_PACKING,
-  lossReduction: "token",
-  balanceWeight: 1e-3,
-};
+});

@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
-import { parseRecipe } from "./recipe.ts";
-import { parseRecipe as parseRun } from "../run_recipe.ts";
-import { runFormOf } from "./run_form.ts";
+import { parseRecipe, rateSchedule, supervisedRecipe, withSteps } from "./recipe.ts";
 import { nextRun, pipelineRuns, recipeBook, shippedRecipe } from "./recipe_book.ts";
 
 Deno.test("every shipped recipe is valid, also as JSON, under its own name", () => {
   for (const recipe of recipeBook) {
     assert.deepEqual(parseRecipe(JSON.parse(JSON.stringify(recipe))), recipe, recipe.name);
-    if (recipe.kind !== "soup" && recipe.schedule.kind !== "constant") {
-      assert.equal(recipe.schedule.totalSteps, recipe.steps, recipe.name);
-    }
   }
   assert.equal(new Set(recipeBook.map(({ name }) => name)).size, recipeBook.length);
   const seeds = recipeBook.flatMap((recipe) => recipe.kind === "soup" ? [] : [recipe.data.seed]);
@@ -36,16 +31,53 @@ Deno.test("the stages follow the report: what learns, where AdaLRS runs, what is
   assert.ok(Math.abs(thoughts - 0.1) < 0.03, `${thoughts} of all samples think`);
 });
 
-Deno.test("parseRecipe() names the wrong field", () => {
+Deno.test("parseRecipe() names every wrong field", () => {
   const recipe = structuredClone(shippedRecipe("rlvr")) as Record<string, unknown>;
   const wrong = (change: Record<string, unknown>, message: RegExp) =>
     assert.throws(() => parseRecipe({ ...recipe, ...change }), message);
   wrong({ steps: 0 }, /Cannot use recipe: steps: /);
-  wrong({ reward: { accuracy: 0.9, format: 0.2, thought: 0 } }, /sum to 1/);
+  wrong(
+    { steps: 0, clips: 1, optimizer: { peakRate: -1 } },
+    /steps: .*optimizer\.peakRate: .*clips/,
+  );
+  wrong({ reward: { accuracy: 0.9, format: 0.2, thought: 0 } }, /reward: weights .* sum to 1/);
   wrong({ clips: 1 }, /Unrecognized key/);
   wrong({ kind: "magic" }, /Cannot use recipe: kind: /);
-  wrong({ data: { ...recipe["data"] as object, mixture: { word: 0 } } }, /empty mixture/);
+  wrong({ data: { ...recipe["data"] as object, mixture: { word: 0 } } }, /data\.mixture: is empty/);
+  wrong({ data: { mixture: { wrd: 1 } } }, /data\.mixture.*wrd/);
+  const schedule = { kind: "wsd", warmupSteps: 200, decaySteps: 200 };
+  wrong({ schedule }, /schedule: 200 warm-up and 200 decay steps do not fit into 300 steps/);
+  wrong({ lora: {} }, /trainable: the decoder learns as a whole and by lora/);
+  const adaptive = { ...shippedRecipe("basic_pretraining"), adaptiveRate: { windowSteps: 400 } };
+  assert.throws(() => parseRecipe(adaptive), /adaptiveRate\.windowSteps: two windows of 400 steps/);
+  assert.throws(() => parseRecipe([]), /Cannot use recipe: Invalid input/);
   assert.throws(() => shippedRecipe("nope"), /expected one of vit_warmup, fine_grained/);
+});
+
+Deno.test("parseRecipe() fills in what a file need not say", () => {
+  const least = { steps: 10, data: { mixture: { word: 1 } }, optimizer: { peakRate: 1e-3 } };
+  const recipe = parseRecipe(least, { name: "mine" });
+  assert.deepEqual(
+    recipe,
+    supervisedRecipe({
+      ...least,
+      name: "mine",
+      purpose: "",
+      trainable: ["vision", "adapter", "decoder"],
+    }),
+  );
+  assert.ok(recipe.kind === "supervised" && recipe.lossReduction === "token");
+  assert.throws(() => parseRecipe(least), /Cannot use recipe: name: /);
+  const low = parseRecipe({ ...least, lora: { rank: 4 } }, { name: "mine" });
+  assert.ok(low.kind === "supervised" && low.trainable.length === 0 && low.lora?.alpha === 16);
+});
+
+Deno.test("withSteps() keeps the parts of a schedule in proportion", () => {
+  const recipe = shippedRecipe("fine_grained");
+  assert.ok(recipe.kind === "supervised");
+  const { schedule } = withSteps(recipe, 60);
+  assert.deepEqual(schedule, { ...recipe.schedule, warmupSteps: 3, decaySteps: 6 });
+  assert.deepEqual(rateSchedule(withSteps(recipe, 60)), { ...schedule, totalSteps: 60 });
 });
 
 Deno.test("pipelineRuns() orders all runs; nextRun() resumes after any of them", () => {
@@ -63,17 +95,4 @@ Deno.test("pipelineRuns() orders all runs; nextRun() resumes after any of them",
     done.add(next!.id);
   }
   assert.equal(nextRun(runs, done), undefined);
-});
-
-Deno.test("runFormOf() gives what the runner takes, and says what it leaves out", () => {
-  for (const stage of recipeBook) {
-    if (stage.kind !== "supervised") {
-      assert.throws(() => runFormOf(stage, "m"), /as one training run: it is of kind/);
-      continue;
-    }
-    const { recipe, omitted } = runFormOf(stage, "m");
-    const parsed = parseRun(JSON.stringify(recipe), stage.name);
-    assert.deepEqual([parsed.steps, parsed.learns], [stage.steps, stage.trainable]);
-    assert.equal(omitted.some((part) => part.startsWith("AdaLRS")), "adaptiveRate" in stage);
-  }
 });

@@ -3,10 +3,9 @@
  * The report: 70 K prompts, rate 1e-6, 2048 rollouts, mini-batches of 512, 8 updates, clip 0.20/0.28.
  */
 import { EDGE_OPTIMIZER, REASONING_TASKS } from "./edge_defaults.ts";
-import type { ReinforcementRecipe } from "./recipe.ts";
+import { reinforcementRecipe } from "./recipe.ts";
 
-export const rlvr: ReinforcementRecipe = {
-  kind: "reinforcement",
+export const rlvr = reinforcementRecipe({
   name: "rlvr",
   purpose: "Raises verified accuracy of the thinking mode",
   trainable: ["vision", "adapter", "decoder"],
@@ -25,4 +24,4 @@ export const rlvr: ReinforcementRecipe = {
   resampleMax: 3,
   reward: { accuracy: 0.9, format: 0.1, thought: 0 },
   difficultyTries: 4,
-};
+});

@@ -3,10 +3,9 @@
  * The report: LLaVA-CoT, MMPR, Condor; 16 B tokens, length 8192.
  */
 import { CHART_TASKS, EDGE_OPTIMIZER, EDGE_PACKING, REASONING_TASKS } from "./edge_defaults.ts";
-import type { SupervisedRecipe } from "./recipe.ts";
+import { supervisedRecipe } from "./recipe.ts";
 
-export const sftHard: SupervisedRecipe = {
-  kind: "supervised",
+export const sftHard = supervisedRecipe({
   name: "sft_hard",
   purpose: "More of what is still wrong: charts, strings, two lines, arithmetic",
   trainable: ["vision", "adapter", "decoder"],
@@ -20,12 +19,9 @@ export const sftHard: SupervisedRecipe = {
       ...REASONING_TASKS,
       relation: 1,
     },
-    thinkingShare: 0,
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 2e-4 },
-  schedule: { kind: "cosine", warmupSteps: 50, totalSteps: 2000, endFactor: 0.1 },
+  schedule: { kind: "cosine", warmupSteps: 50, endFactor: 0.1 },
   steps: 2000,
   packing: EDGE_PACKING,
-  lossReduction: "token",
-  balanceWeight: 1e-3,
-};
+});

@@ -10,10 +10,9 @@ import {
   REASONING_TASKS,
   SCENE_TASKS,
 } from "./edge_defaults.ts";
-import type { SupervisedRecipe } from "./recipe.ts";
+import { supervisedRecipe } from "./recipe.ts";
 
-export const sftInstruction: SupervisedRecipe = {
-  kind: "supervised",
+export const sftInstruction = supervisedRecipe({
   name: "sft_instruction",
   purpose: "Instruction tuning on the balanced set of all tasks",
   trainable: ["vision", "adapter", "decoder"],
@@ -27,12 +26,9 @@ export const sftInstruction: SupervisedRecipe = {
       caption_question: 4,
       talk: 0.5,
     },
-    thinkingShare: 0,
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 3e-4 },
-  schedule: { kind: "cosine", warmupSteps: 50, totalSteps: 2500, endFactor: 0.1 },
+  schedule: { kind: "cosine", warmupSteps: 50, endFactor: 0.1 },
   steps: 2500,
   packing: EDGE_PACKING,
-  lossReduction: "token",
-  balanceWeight: 1e-3,
-};
+});

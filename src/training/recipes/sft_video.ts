@@ -3,10 +3,9 @@
  * The report: images and SAIL-Video 1:1, 70 B tokens, length 16384.
  */
 import { EDGE_OPTIMIZER, EDGE_PACKING } from "./edge_defaults.ts";
-import type { SupervisedRecipe } from "./recipe.ts";
+import { supervisedRecipe } from "./recipe.ts";
 
-export const sftVideo: SupervisedRecipe = {
-  kind: "supervised",
+export const sftVideo = supervisedRecipe({
   name: "sft_video",
   purpose: "Adds short clips beside pictures",
   trainable: ["vision", "adapter", "decoder"],
@@ -23,12 +22,9 @@ export const sftVideo: SupervisedRecipe = {
       number_frames: 3,
       growth: 2,
     },
-    thinkingShare: 0,
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 2e-4 },
-  schedule: { kind: "cosine", warmupSteps: 50, totalSteps: 2000, endFactor: 0.1 },
+  schedule: { kind: "cosine", warmupSteps: 50, endFactor: 0.1 },
   steps: 2000,
   packing: { ...EDGE_PACKING, tokensMax: 2048 },
-  lossReduction: "token",
-  balanceWeight: 1e-3,
-};
+});

@@ -9,10 +9,9 @@ import {
   READING_TASKS,
   SCENE_TASKS,
 } from "./edge_defaults.ts";
-import type { SupervisedRecipe } from "./recipe.ts";
+import { supervisedRecipe } from "./recipe.ts";
 
-export const thinkFusion: SupervisedRecipe = {
-  kind: "supervised",
+export const thinkFusion = supervisedRecipe({
   name: "think_fusion",
   purpose: "Fuses direct answers and thinking in one model",
   trainable: ["vision", "adapter", "decoder"],
@@ -29,9 +28,7 @@ export const thinkFusion: SupervisedRecipe = {
     thinkingShare: 0.25,
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 1e-4 },
-  schedule: { kind: "cosine", warmupSteps: 30, totalSteps: 1500 },
+  schedule: { kind: "cosine", warmupSteps: 30 },
   steps: 1500,
   packing: EDGE_PACKING,
-  lossReduction: "token",
-  balanceWeight: 1e-3,
-};
+});

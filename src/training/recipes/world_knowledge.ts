@@ -11,10 +11,9 @@ import {
   REASONING_TASKS,
   SCENE_TASKS,
 } from "./edge_defaults.ts";
-import type { SupervisedRecipe } from "./recipe.ts";
+import { supervisedRecipe } from "./recipe.ts";
 
-export const worldKnowledge: SupervisedRecipe = {
-  kind: "supervised",
+export const worldKnowledge = supervisedRecipe({
   name: "world_knowledge",
   purpose: "Makes the whole model answer all kinds of questions",
   trainable: ["vision", "adapter", "decoder"],
@@ -28,13 +27,10 @@ export const worldKnowledge: SupervisedRecipe = {
       ...REASONING_TASKS,
       talk: 0.3,
     },
-    thinkingShare: 0,
     curriculum: { threshold: 0.8, window: 256 },
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 1e-3 },
-  schedule: { kind: "wsd", warmupSteps: 200, totalSteps: 6000, decaySteps: 1200 },
+  schedule: { kind: "wsd", warmupSteps: 200, decaySteps: 1200 },
   steps: 6000,
   packing: EDGE_PACKING,
-  lossReduction: "token",
-  balanceWeight: 1e-3,
-};
+});

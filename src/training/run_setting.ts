@@ -1,0 +1,98 @@
+/** What a run of either kind stands on: the model with its weights, the trainer, the encoder. */
+import { join } from "node:path";
+import { findPromptTokens } from "@/chat/served_model.ts";
+import { readGrammar } from "@/chat/template.ts";
+import type { Backend } from "@/kernels/backend.ts";
+import { type ModelConfig, tokensPerTile } from "@/model/config.ts";
+import { openCheckpoint } from "@/model/open_checkpoint.ts";
+import { Tokenizer } from "@/tokenizer/tokenizer.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
+import { ConversationEncoder } from "./conversation_encoder.ts";
+import { addLowRank } from "./low_rank.ts";
+import type { ParameterRate } from "./optimizer.ts";
+import type { Parameter } from "./parameter_set.ts";
+import type { TrainingRecipe } from "./recipes/recipe.ts";
+import type { RunParts } from "./run_checkpoint.ts";
+import { originOf } from "./run_lineage.ts";
+import { Trainer } from "./trainer.ts";
+import { loadTrainable, type TrainableModel } from "./training_source.ts";
+
+export interface RunSetting {
+  readonly backend: Backend;
+  readonly model: TrainableModel;
+  readonly trainer: Trainer;
+  readonly tokenizer: Tokenizer;
+  readonly encoder: ConversationEncoder;
+  /** Folder of the model that the run starts from. */
+  readonly modelFolder: string;
+  /** What checkpoints are made of. */
+  readonly parts: RunParts;
+}
+
+/** Loads a model for a recipe: what learns is chosen, everything else is frozen. */
+export async function openSetting(
+  { recipe, modelFolder, backend }: {
+    recipe: TrainingRecipe;
+    modelFolder: string;
+    backend: Backend;
+  },
+): Promise<RunSetting> {
+  const origin = await originOf(modelFolder, { recipe: recipe.name, seed: recipe.data.seed });
+  const { checkpoint, config } = await openCheckpoint({ folder: diskFolder(modelFolder) });
+  let model: TrainableModel;
+  try {
+    model = await loadTrainable({ checkpoint, config, backend });
+  } finally {
+    checkpoint.close();
+  }
+  const { lora, trainable, data: { seed } } = recipe;
+  if (lora) model = await addLowRank(backend, model, { lora, seed });
+  const learns = ({ part, info: { places } }: Parameter) =>
+    places.length === 0 || trainable.includes(part);
+  model.set.choose(backend, learns);
+  const { betas: [beta1, beta2], epsilon, clipNorm } = recipe.optimizer;
+  const trainer = new Trainer({
+    backend,
+    model,
+    optimizer: { beta1, beta2, epsilon, normMax: clipNorm },
+    checkpointing: recipe.activationCheckpointing,
+    router: { balance: recipe.balanceWeight, z: recipe.zLossWeight },
+  });
+  const { purpose: _, checkpoints: __, ...decisive } = recipe;
+  const fingerprint = JSON.stringify({
+    recipe: decisive,
+    numericClass: backend.description.numericClass,
+    model: origin.ancestors.at(-1),
+  });
+  const { optimizer } = trainer;
+  const parts = { backend, model, optimizer, modelFolder, fingerprint, origin };
+  return { backend, model, trainer, modelFolder, parts, ...await openEncoder(modelFolder, config) };
+}
+
+/** Tokenizer and prompt grammar of a model folder. */
+export async function openEncoder(
+  folder: string,
+  config: ModelConfig,
+): Promise<{ tokenizer: Tokenizer; encoder: ConversationEncoder }> {
+  const text = (name: string) => Deno.readTextFile(join(folder, name)).catch(() => undefined);
+  const tokenizer = await Tokenizer.load(text);
+  const { tileSize, maxTiles, thumbnail } = config.preprocess;
+  const encoder = new ConversationEncoder({
+    tokenizer,
+    promptTokens: findPromptTokens(tokenizer),
+    grammar: readGrammar(await text("chat_template.jinja")),
+    tokensPerTile: tokensPerTile(config),
+    tiling: { tileSize, maxTiles, thumbnail, applyOrientation: false },
+  });
+  return { tokenizer, encoder };
+}
+
+/** Rate and decay of a parameter at a rate of the schedule: norms and biases do not decay. */
+export function parameterRate(
+  { optimizer: { partRates, weightDecay } }: Pick<TrainingRecipe, "optimizer">,
+  { part, store }: Parameter,
+  rate: number,
+): ParameterRate {
+  const decay = store.kind === "matrix" ? weightDecay : 0;
+  return { rate: rate * (partRates?.[part] ?? 1), decay };
+}

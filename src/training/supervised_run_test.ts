@@ -1,0 +1,111 @@
+/** Steps of a supervised run: what AdaLRS takes back, what the curriculum sees, who thinks. */
+import assert from "node:assert/strict";
+import { openWasmBackend } from "@/kernels/wasm/backend.ts";
+import { parseRecipe, type SupervisedRecipe } from "./recipes/recipe.ts";
+import { openSetting, type RunSetting } from "./run_setting.ts";
+import { encodeSnapshot, takeSnapshot } from "./run_snapshot.ts";
+import { StageSamples } from "./stage_samples.ts";
+import { SupervisedRun } from "./supervised_run.ts";
+
+const modelFolder = new URL("../../tests/fixtures/model/moe", import.meta.url).pathname;
+
+const least = {
+  name: "test",
+  steps: 60,
+  data: { mixture: { talk: 1, digit: 1 } },
+  optimizer: { peakRate: 1e-3 },
+  packing: { tokensMax: 200, packsTogether: 2, bufferSamples: 16 },
+};
+
+function recipeOf(change: Record<string, unknown>): SupervisedRecipe {
+  const recipe = parseRecipe({ ...least, ...change });
+  assert.ok(recipe.kind === "supervised");
+  return recipe;
+}
+
+async function withRun(
+  recipe: SupervisedRecipe,
+  use: (run: SupervisedRun, setting: RunSetting) => Promise<void>,
+): Promise<void> {
+  const backend = await openWasmBackend({ threads: 1, training: true });
+  const setting = await openSetting({ recipe, modelFolder, backend });
+  await use(await SupervisedRun.open(setting, recipe, undefined), setting);
+  setting.trainer.close();
+  setting.model.set.close(backend);
+  await backend.close();
+}
+
+const json = (value: unknown) => JSON.parse(JSON.stringify(value));
+
+Deno.test("a probe that loses leaves weights, moments, step, data and curriculum as they were", () => {
+  const recipe = recipeOf({
+    data: { mixture: { talk: 1, digit: 1 }, curriculum: { threshold: 0, window: 4 } },
+    // A rate a thousand times as high makes the loss rise at once.
+    adaptiveRate: { windowSteps: 4, up: 1000, searchFrom: 0.05, searchTo: 0.9 },
+  });
+  return withRun(recipe, async (run, { backend, model: { set }, trainer: { optimizer } }) => {
+    const parts = { backend, set, optimizer };
+    let kept: { bytes: Uint8Array; state: unknown; losses: number[] } | undefined;
+    for (let step = 0; step < 20; step++) {
+      const { decision, loss } = await run.step();
+      if (decision?.kind === "probe") {
+        const bytes = (await run.files()).get("probe.safetensors")!;
+        assert.deepEqual(bytes, encodeSnapshot(await takeSnapshot(parts)));
+        kept = { bytes, state: json(run.state), losses: [] };
+      } else if (decision) {
+        assert.ok(decision.kind === "abort" || decision.kind === "reject", decision.kind);
+        assert.ok(kept!.losses.length > 0, "steps were computed that are taken back");
+        assert.deepEqual(encodeSnapshot(await takeSnapshot(parts)), kept!.bytes);
+        const { adaptive: _, probe, ...before } = kept!.state as Record<string, unknown>;
+        const { adaptive: __, ...after } = json(run.state);
+        assert.deepEqual(after, before);
+        assert.equal(run.stepsDone, (probe as { stepCount: number }).stepCount);
+        assert.equal((await run.files()).size, 0);
+        const first = await run.step();
+        assert.equal(first.loss, kept!.losses[0], "the same data meets the same weights again");
+        return;
+      } else kept?.losses.push(loss);
+      if (decision?.kind === "probe") continue;
+    }
+    assert.fail("no probe was taken back");
+  });
+});
+
+Deno.test("the curriculum rises by right answers of its own level alone", () => {
+  const curriculum = { threshold: 0, window: 3, tasks: ["digit"] };
+  const recipe = recipeOf({ data: { mixture: { talk: 1, digit: 1 }, curriculum } });
+  return withRun(recipe, async (run) => {
+    const levels: number[] = [];
+    for (let step = 0; step < 8; step++) levels.push((await run.step()).level!);
+    assert.ok(levels.every((level, i) => i === 0 || level - levels[i - 1]! <= 1), `${levels}`);
+    assert.ok(levels.at(-1)! >= 1, `${levels}`);
+    // Samples of the first level wait in the buffer: they do not count for the second.
+    const { curriculum, cursor } = run.state;
+    assert.equal(cursor.level, curriculum!.level);
+  });
+});
+
+Deno.test("an impossible threshold keeps the first level; accuracy is measured as asked", () => {
+  const curriculum = { threshold: 1, window: 500 };
+  return withRun(recipeOf({ data: { mixture: { digit: 1 }, curriculum } }), async (run) => {
+    const figures = await run.step();
+    assert.equal(figures.level, 0);
+    const [right, all] = figures.accuracyByTask!["digit"]!;
+    assert.equal(figures.accuracy, right / all);
+    assert.ok(figures.completions!.length > 0 && figures.completions![0]!.expected!.length > 0);
+  });
+});
+
+Deno.test("thinkingShare asks that share of the samples with a thought, always the same ones", () => {
+  const { data } = recipeOf({
+    data: { seed: 3, mixture: { arithmetic: 1, word: 1 }, thinkingShare: 0.25 },
+  });
+  const samples = new StageSamples(data);
+  const thinks = (source: string, index: number) =>
+    samples.make({ source, index, level: 0 }).thinking;
+  const drawn = Array.from({ length: 200 }, (_, index) => thinks("arithmetic", index));
+  const share = drawn.filter(Boolean).length / drawn.length;
+  assert.ok(share > 0.15 && share < 0.35, `${share}`);
+  assert.deepEqual(drawn, Array.from({ length: 200 }, (_, index) => thinks("arithmetic", index)));
+  assert.ok(!Array.from({ length: 50 }, (_, index) => thinks("word", index)).some(Boolean));
+});
