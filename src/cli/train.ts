@@ -1,5 +1,5 @@
 /** `train`: a recipe becomes a model, with a log and checkpoints that a later call goes on from. */
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { systemClock } from "@/clock.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { runRecipe } from "@/training/recipe_run.ts";
@@ -11,11 +11,13 @@ import {
 } from "@/training/recipes/recipe.ts";
 import { openRecipe } from "@/training/recipes/recipe_file.ts";
 import { checkpointSteps } from "@/training/run_checkpoint.ts";
-import type { StepRecord } from "@/training/run_log.ts";
+import { REPORT_FILE, RunReport } from "@/training/report/run_report.ts";
+import { readLog, type StepRecord } from "@/training/run_log.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { printLine } from "./terminal.ts";
 import { trainActions } from "./train_data.ts";
+import { servePage } from "./train_page.ts";
 import { mixSoup } from "./train_soup.ts";
 
 export async function train(flags: Flags): Promise<number> {
@@ -74,7 +76,7 @@ async function runTraining(flags: Flags, recipe: TrainingRecipe): Promise<number
   }
 }
 
-function printStep(record: StepRecord, { steps }: Exclude<Recipe, { kind: "soup" }>): void {
+function printStep(record: StepRecord, { steps }: TrainingRecipe): void {
   const { step, loss, rate, gradientNorm, rowsPerSecond, secondsLeft, reward, accuracy } = record;
   const parts = [
     `step ${step}/${steps}`,

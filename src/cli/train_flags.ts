@@ -50,6 +50,12 @@ export const trainFlags: readonly FlagRow[] = [
     help: "Steps instead of the recipe's; warm-up and decay in proportion",
   },
   {
+    name: "page",
+    commands,
+    value: "HOST:PORT",
+    help: "Show the run as a live page there; a port alone: on this machine only",
+  },
+  {
     name: "seed",
     commands,
     value: "N",

@@ -204,7 +204,7 @@ async function run(
       logprob,
       entropy: rig.tensors.f32(new Float32Array(ROWS)),
     },
-    true,
+    { early: true },
   );
   if (options.backward) tape.backward();
   else tape.discard();

@@ -62,14 +62,14 @@ const packing = z.strictObject({
 
 /** Settings of the makers over those of the full difficulty, see `MakerSettings`. */
 const makers = z.strictObject({
-  side: z.number().int().min(32).max(2048),
-  otherSizes: share,
-  newDesigns: share,
-  lengthMax: count,
-  spread: share,
-  spoiling: z.number().min(0),
-  wording: share,
-}).partial();
+  side: z.number().int().min(32).max(2048).exactOptional(),
+  otherSizes: share.exactOptional(),
+  newDesigns: share.exactOptional(),
+  lengthMax: count.exactOptional(),
+  spread: share.exactOptional(),
+  spoiling: z.number().min(0).exactOptional(),
+  wording: share.exactOptional(),
+});
 
 const data = z.strictObject({
   seed: whole.default(0),

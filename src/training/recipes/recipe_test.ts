@@ -38,7 +38,7 @@ Deno.test("parseRecipe() names every wrong field", () => {
   wrong({ steps: 0 }, /Cannot use recipe: steps: /);
   wrong(
     { steps: 0, clips: 1, optimizer: { peakRate: -1 } },
-    /steps: .*optimizer\.peakRate: .*clips/,
+    /optimizer\.peakRate: .*; steps: .*clips/,
   );
   wrong({ reward: { accuracy: 0.9, format: 0.2, thought: 0 } }, /reward: weights .* sum to 1/);
   wrong({ clips: 1 }, /Unrecognized key/);
