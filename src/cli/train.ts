@@ -53,6 +53,13 @@ async function runTraining(flags: Flags, recipe: TrainingRecipe): Promise<number
   if (steps.length > 0 && !flags.on("resume")) {
     throw new UsageError(`${folder} holds a run: go on with --resume, or name another --out`);
   }
+  const report = new RunReport({
+    recipe,
+    model: basename(resolve(modelFolder)),
+    records: (await readLog(folder)).filter(({ computed }) => computed <= (steps.at(-1) ?? 0)),
+  });
+  const address = flags.string("page");
+  const page = address === undefined ? undefined : servePage(report, address);
   const backend = await openBackend({ ...backendFlags(flags), training: true });
   const stop = new StopRequest();
   try {
@@ -62,16 +69,23 @@ async function runTraining(flags: Flags, recipe: TrainingRecipe): Promise<number
       folder,
       backend,
       clock: systemClock,
-      onStep: (record) => printStep(record, recipe),
+      onStep(record) {
+        report.add(record);
+        printStep(record, recipe);
+      },
+      onCheckpoint: () => report.write(folder),
       isStopping: () => stop.isRequested,
     });
-    const end = stepsDone < recipe.steps
-      ? `stopped after ${stepsDone} of ${recipe.steps} steps`
-      : "done";
+    const isDone = stepsDone >= recipe.steps;
+    report.state = isDone ? "done" : "stopped";
+    await report.write(folder);
+    const end = isDone ? "done" : `stopped after ${stepsDone} of ${recipe.steps} steps`;
     printLine(`${end}: ${checkpoint ?? "nothing to save"}`);
+    printLine(`report: ${join(folder, REPORT_FILE)}`);
     return 0;
   } finally {
     stop.close();
+    await page?.close();
     await backend.close();
   }
 }
