@@ -3,12 +3,7 @@ import { basename, join, resolve } from "node:path";
 import { systemClock } from "@/clock.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { runRecipe } from "@/training/recipe_run.ts";
-import {
-  type Recipe,
-  type TrainingRecipe,
-  withSeed,
-  withSteps,
-} from "@/training/recipes/recipe.ts";
+import { type TrainingRecipe, withSeed, withSteps } from "@/training/recipes/recipe.ts";
 import { openRecipe } from "@/training/recipes/recipe_file.ts";
 import { checkpointSteps } from "@/training/run_checkpoint.ts";
 import { REPORT_FILE, RunReport } from "@/training/report/run_report.ts";
