@@ -55,7 +55,7 @@ export async function writeAdapter(
       tensors.push({ name: storedName(name, side), dtype: "F32", shape, bytes });
     }
   }
-  const targets = [...new Set(pairs.map(({ target }) => target))];
+  const modules = new Set(pairs.map(({ base: { name } }) => releasedName(name).split(".").at(-2)));
   const config = {
     peft_type: "LORA",
     task_type: "CAUSAL_LM",
@@ -68,7 +68,7 @@ export async function writeAdapter(
     use_rslora: false,
     inference_mode: true,
     // A pattern, so that no module of the vision tower has the same name.
-    target_modules: `.*layers\\.\\d+\\.(self_attn|mlp)\\.(${targets.join("|")})`,
+    target_modules: `.*layers\\.\\d+\\.(self_attn|mlp)\\.(${[...modules].join("|")})`,
     modules_to_save: null,
   };
   await Deno.mkdir(folder, { recursive: true });

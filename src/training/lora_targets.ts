@@ -1,13 +1,5 @@
-/** Which matrices of a decoder layer may have low-rank additions, in the checkpoint's spelling. */
+/** Which matrices of a decoder layer may have low-rank additions. */
 
-export const loraTargets = [
-  "q_proj",
-  "k_proj",
-  "v_proj",
-  "o_proj",
-  "gate_proj",
-  "up_proj",
-  "down_proj",
-] as const;
+export const loraTargets = ["query", "key", "value", "output", "gate", "up", "down"] as const;
 
 export type LoraTarget = (typeof loraTargets)[number];

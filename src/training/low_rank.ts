@@ -6,7 +6,6 @@ import { assert } from "@/assert.ts";
 import { Dice } from "@/data/dice.ts";
 import { OperatingError } from "@/errors.ts";
 import type { Backend } from "@/kernels/backend.ts";
-import { releasedName } from "@/weights/names.ts";
 import { type LoraTarget, loraTargets } from "./lora_targets.ts";
 import { Parameter, ParameterSet } from "./parameter_set.ts";
 import { readStore, writeStore } from "./parameter_values.ts";
@@ -34,8 +33,8 @@ function targetOf({ part, name, store, info }: Parameter): LoraTarget | undefine
   if (part !== "decoder" || store.kind !== "matrix" || store.matrix.experts > 1) return undefined;
   const [place, ...more] = info.places;
   if (!place || more.length > 0 || place.rows !== store.matrix.rows) return undefined;
-  const module = releasedName(name).split(".").at(-2);
-  return loraTargets.find((target) => target === module);
+  const matrix = name.split(".").at(-2);
+  return loraTargets.find((target) => target === matrix);
 }
 
 /** Adds pairs to the targets of a recipe. The additions are zero until they have learnt. */
