@@ -43,7 +43,11 @@ async function storedTensors(
 }
 
 /** The few tensors whose released shape is not [rows, columns]. */
-function releasedShape(name: string, shape: readonly number[], config: ModelConfig): number[] {
+export function releasedShape(
+  name: string,
+  shape: readonly number[],
+  config: ModelConfig,
+): number[] {
   const { hiddenWidth, patchSize } = config.vision;
   const [rows = 1, columns = 1] = shape;
   if (name === "vision.patch.weight") return [rows, 3, patchSize, patchSize];

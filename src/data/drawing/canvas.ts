@@ -18,7 +18,16 @@ export interface Box {
   readonly bottom: number;
 }
 
+/** A letter on a picture: which one, of which place in its text, and the extent of its ink. */
+export interface LetterPlace {
+  readonly character: string;
+  readonly index: number;
+  readonly box: Box;
+}
+
 export class Canvas implements Picture {
+  /** What small lettering was put on it; whoever sets text says so. */
+  readonly letters: LetterPlace[] = [];
   readonly width: number;
   readonly height: number;
   readonly data: Uint8Array<ArrayBuffer>;

@@ -80,6 +80,24 @@ export function makeArithmetic(dice: Dice, settings: MakerSettings): Drawn {
   };
 }
 
+const sums = ["What is {x}?", "Calculate {x}.", "How much is {x}?", "{x}=", "Solve {x}."];
+
+/** The same as a text without a picture: arithmetic itself, at a fraction of the cost. */
+export function makeTextSum(dice: Dice, settings: MakerSettings): Drawn {
+  const digits = settings.lengthMax < 5 ? 1 : dice.weighted([[1, 2], [2, 3]]);
+  const { text, value, steps } = drawExpression(dice, digits);
+  const holes = { x: text, numeric: true };
+  const question = phrase(sums, { dice, wording: settings.wording, holes });
+  return {
+    task: "text_sum",
+    pictures: [],
+    isClip: false,
+    turns: [{ question, thought: `${steps.join(", ")}.`, answer: String(value) }],
+    marks: [],
+    truth: { answerKind: "number", facts: { expression: text, steps, value } },
+  };
+}
+
 const additions = [
   "How many {s} are there if {y} more are added?",
   "How many {s} would there be with {y} more?",

@@ -8,7 +8,7 @@ import { ask } from "./asking.ts";
 import { drawFigures, type ShapeName, shapeNames } from "./figures.ts";
 import { drawLettering } from "./lettering_scene.ts";
 import type { Drawn } from "./reading_maker.ts";
-import type { AnswerKind, MakerSettings } from "./sample.ts";
+import type { AnswerKind, MakerSettings, Turn } from "./sample.ts";
 import { drawColour, drawShape, pluralOf } from "./scene_maker.ts";
 
 /** `a red circle`, `3 blue stars`, `an orange square and 2 black hearts`. */
@@ -132,6 +132,45 @@ export function questionsFromCaption(
 function namesAGroup(question: string, groups: readonly CaptionGroup[]): boolean {
   const isAboutAll = /shapes/i.test(question);
   return isAboutAll || groups.some(({ shape }) => question.toLowerCase().includes(shape));
+}
+
+/** Is there one, of a shape and colour that the caption names or nearly names. */
+function existence(groups: readonly CaptionGroup[], dice: Dice, wording: number): Turn {
+  const { shape, colour } = dice.pick(groups);
+  const asked = dice.weighted([
+    [{ shape, colour }, 2],
+    [{ shape, colour: drawColour(dice) }, 1],
+    [{ shape: drawShape(dice), colour }, 1],
+  ]);
+  const isThere = groups.some((group) =>
+    group.shape === asked.shape && group.colour === asked.colour
+  );
+  const holes = { x: `${asked.colour} ${asked.shape}` };
+  const question = ask("exists", { dice, wording, holes }).replace(" a orange", " an orange");
+  return { question, answer: isThere ? "yes" : "no" };
+}
+
+/** Several questions about one scene, one after the other: a picture is seen once for all. */
+export function makeSceneDialogue(dice: Dice, settings: MakerSettings): Drawn {
+  const { wording } = settings;
+  for (;;) {
+    const { caption, ...picture } = drawCaptioned(dice, settings);
+    const groups = parseCaption(caption);
+    if (!groups) continue;
+    const described = { question: ask("describe", { dice, wording }), answer: caption };
+    const turns: Turn[] = [
+      described,
+      existence(groups, dice, wording),
+      ...questionsFromCaption(caption, { dice, wording })
+        .map(({ question, answer }) => ({ question, answer })),
+    ];
+    return {
+      ...picture,
+      task: "scene_dialogue",
+      turns: dice.shuffled(turns).slice(0, 4),
+      truth: { answerKind: "text", facts: { caption } },
+    };
+  }
 }
 
 export function makeCaptionQuestion(dice: Dice, settings: MakerSettings): Drawn {

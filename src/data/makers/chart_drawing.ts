@@ -3,8 +3,9 @@ import type { Dice } from "../dice.ts";
 import { type Box, Canvas, ellipsePolygon, slicePolygon } from "../drawing/canvas.ts";
 import { BLACK, luma, type Rgb, shadeOf, WHITE } from "../drawing/colour.ts";
 import type { Face } from "../lettering/face.ts";
-import { movedBy, setLine } from "../lettering/text_line.ts";
+import { boundsOf, movedBy, setLine } from "../lettering/text_line.ts";
 import type { ChartSpec } from "./chart_spec.ts";
+import type { Mark } from "./sample.ts";
 
 const GREY: Rgb = [205, 205, 205];
 
@@ -26,7 +27,24 @@ export function drawText(
   const height = size * 0.72;
   const left = x - line.advance * anchorX;
   const baseline = y + height * (1 - anchorY);
-  for (const { polygons } of line.letters) canvas.fill(movedBy(polygons, left, baseline), ink);
+  for (const { polygons, character, index } of line.letters) {
+    const moved = movedBy(polygons, left, baseline);
+    canvas.fill(moved, ink);
+    canvas.letters.push({ character, index, box: boundsOf(moved) });
+  }
+}
+
+/** The marks of all text that `drawText` put on a picture, as far as it is visible. */
+export function textMarks({ letters, width, height }: Canvas, picture: number): Mark[] {
+  return letters
+    .filter(({ box }) => box.left < width && box.right > 0 && box.top < height && box.bottom > 0)
+    .map(({ character, index, box }) => ({
+      kind: "letter",
+      picture,
+      box,
+      label: character,
+      order: index + 1,
+    }));
 }
 
 /** Everything a chart's parts share while it is drawn. */

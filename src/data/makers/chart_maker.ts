@@ -5,7 +5,7 @@ import { Canvas } from "../drawing/canvas.ts";
 import { BLACK, type Rgb, WHITE } from "../drawing/colour.ts";
 import { spoil } from "../drawing/spoiling.ts";
 import { phrase } from "./asking.ts";
-import { drawChart, drawText } from "./chart_drawing.ts";
+import { drawChart, drawText, textMarks } from "./chart_drawing.ts";
 import { chartKinds, type ChartSpec, drawChartSpec } from "./chart_spec.ts";
 import { pickFace } from "./lettering_scene.ts";
 import { type ChartQuestionKind, chartQuestions, wordings } from "./phrases_table.ts";
@@ -104,7 +104,7 @@ function chartSample(
   task: string,
   { spec, asked, dice, settings }: {
     spec: ChartSpec;
-    asked: Asked;
+    asked: readonly [Asked, ...Asked[]];
     dice: Dice;
     settings: MakerSettings;
   },
@@ -116,27 +116,27 @@ function chartSample(
   const face = pickFace(dice, settings, CHART_LETTERS);
   const canvas = drawChart(spec, { width, height, face, dice });
   spoil(canvas, dice, settings.spoiling);
-  const turns: Turn[] = [{
-    question: phrase(wordings(chartQuestions[asked.kind]), {
+  const turns = asked.map(({ kind, x, y, answer, answerKind }): Turn => ({
+    question: phrase(wordings(chartQuestions[kind]), {
       dice,
       wording: settings.wording,
       holes: {
-        ...(asked.x !== undefined && { x: asked.x }),
-        ...(asked.y !== undefined && { y: asked.y }),
-        numeric: asked.answerKind === "number",
+        ...(x !== undefined && { x }),
+        ...(y !== undefined && { y }),
+        numeric: answerKind === "number",
       },
     }),
-    answer: asked.answer,
-  }];
+    answer,
+  }));
   return {
     task,
     pictures: [canvas],
     isClip: false,
     turns,
-    marks: [],
+    marks: textMarks(canvas, 0),
     truth: {
-      answerKind: asked.answerKind,
-      facts: { spec, question: asked.kind, caption: captionOf(spec), face: face.name },
+      answerKind: asked[0].answerKind,
+      facts: { spec, question: asked[0].kind, caption: captionOf(spec), face: face.name },
     },
   };
 }
@@ -145,7 +145,16 @@ function chartSample(
 export function makeChart(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawChartSpec(dice.pick(chartKinds), dice);
   const asked = dice.pick(questionsOf(spec, dice));
-  return chartSample("chart", { spec, asked, dice, settings });
+  return chartSample("chart", { spec, asked: [asked], dice, settings });
+}
+
+/** Several questions about one chart, one after the other: a picture is seen once for all. */
+export function makeChartDialogue(dice: Dice, settings: MakerSettings): Drawn {
+  const spec = drawChartSpec(dice.chance(0.5) ? "bar" : dice.pick(chartKinds), dice);
+  const [first, ...others] = dice.shuffled(questionsOf(spec, dice));
+  assert(first, "every chart answers a question");
+  const asked = [first, ...others.slice(0, dice.integer(2, 4))] as const;
+  return chartSample("chart_dialogue", { spec, asked, dice, settings });
 }
 
 /** A bar chart whose values can be read off exactly: values, extremes, differences. */
@@ -163,7 +172,7 @@ export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
   const kind = dice.pick(kinds);
   const asked = questionsOf(spec, dice).filter((question) => question.kind === kind);
   assert(asked.length > 0, "a bar chart answers this kind of question");
-  return chartSample("bar_reading", { spec, asked: dice.pick(asked), dice, settings });
+  return chartSample("bar_reading", { spec, asked: [dice.pick(asked)], dice, settings });
 }
 
 const columnTitles = ["size", "cost", "age", "score", "count"];
@@ -191,7 +200,7 @@ export function makeTable(dice: Dice, settings: MakerSettings): Drawn {
     pictures: [canvas],
     isClip: false,
     turns: [{ question, answer }],
-    marks: [],
+    marks: textMarks(canvas, 0),
     truth: { answerKind: "number", facts: { header: columns, rows, face: face.name } },
   };
 }

@@ -4,7 +4,7 @@ import { Dice } from "../dice.ts";
 import { Canvas } from "../drawing/canvas.ts";
 import { BLACK, shadeOf, WHITE } from "../drawing/colour.ts";
 import { ask } from "./asking.ts";
-import { drawText } from "./chart_drawing.ts";
+import { drawText, textMarks } from "./chart_drawing.ts";
 import { type Figure, marksOf, outlineOf, placesFor } from "./figures.ts";
 import { pickFace } from "./lettering_scene.ts";
 import type { Drawn } from "./reading_maker.ts";
@@ -129,6 +129,7 @@ export function makeNumberFrames(dice: Dice, settings: MakerSettings): Drawn {
   const question = ask(isLast ? "lastNumber" : "sequence", { dice, wording: settings.wording });
   return clip("number_frames", {
     frames,
+    marks: frames.flatMap((canvas, i) => textMarks(canvas, i)),
     question,
     answer: isLast ? String(numbers.at(-1)) : numbers.join(", "),
     answerKind: isLast ? "number" : "text",

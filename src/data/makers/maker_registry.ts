@@ -1,9 +1,9 @@
 /** All makers by task name, and the one way to make a sample from (task, seed, index). */
 import { OperatingError } from "@/errors.ts";
 import { Dice } from "../dice.ts";
-import { makeArithmetic, makeWordProblem } from "./arithmetic_maker.ts";
-import { makeCaption, makeCaptionQuestion } from "./caption_maker.ts";
-import { makeBarReading, makeChart, makeTable } from "./chart_maker.ts";
+import { makeArithmetic, makeTextSum, makeWordProblem } from "./arithmetic_maker.ts";
+import { makeCaption, makeCaptionQuestion, makeSceneDialogue } from "./caption_maker.ts";
+import { makeBarReading, makeChart, makeChartDialogue, makeTable } from "./chart_maker.ts";
 import { makeDirection, makeGrowth, makeNumberFrames, makeRecolouring } from "./frames_maker.ts";
 import { builtInFaces } from "./lettering_scene.ts";
 import {
@@ -49,8 +49,11 @@ export const makers = {
   table: makeTable,
   caption: makeCaption,
   caption_question: makeCaptionQuestion,
+  scene_dialogue: makeSceneDialogue,
+  chart_dialogue: makeChartDialogue,
   arithmetic: makeArithmetic,
   word_problem: makeWordProblem,
+  text_sum: makeTextSum,
   direction: makeDirection,
   recolouring: makeRecolouring,
   number_frames: makeNumberFrames,
