@@ -236,6 +236,12 @@ export const limits = {
   shardDrainMs: 60_000,
   /** Time between two looks of a front at members and plans. */
   frontTickMs: 50,
+  /** Answers sampled together in training: sequences of a step, logits of it, keys and values. */
+  rolloutSequencesMax: 256,
+  rolloutLogitBytesMax: 64 * MIB,
+  rolloutKvBytesMax: 512 * MIB,
+  /** Time that a step of theirs may take: nobody else waits for it. */
+  rolloutStepMs: 4000,
   /** (row, expert) pairs from which one layer's call spreads over all owners. */
   spreadRowsMin: 64,
 } as const;

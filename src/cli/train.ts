@@ -10,8 +10,10 @@ import { REPORT_FILE, RunReport } from "@/training/report/run_report.ts";
 import { readLog, type StepRecord } from "@/training/run_log.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
 import { trainActions } from "./train_data.ts";
+import { judgeFlags } from "./train_judge.ts";
 import { servePage } from "./train_page.ts";
 import { mixSoup } from "./train_soup.ts";
 
@@ -55,6 +57,8 @@ async function runTraining(flags: Flags, recipe: TrainingRecipe): Promise<number
   });
   const address = flags.string("page");
   const page = address === undefined ? undefined : servePage(report, address);
+  const thoughts = await judgeFlags(flags);
+  const filtering = new ProgressLine("choosing questions", systemClock);
   const backend = await openBackend({ ...backendFlags(flags), training: true });
   const stop = new StopRequest();
   try {
@@ -64,6 +68,8 @@ async function runTraining(flags: Flags, recipe: TrainingRecipe): Promise<number
       folder,
       backend,
       clock: systemClock,
+      ...thoughts && { thoughts },
+      onDifficulty: ({ examined }, examinedMax) => filtering.update(examined, examinedMax),
       onStep(record) {
         report.add(record);
         printStep(record, recipe);

@@ -1,22 +1,16 @@
 /**
  * What `train` does besides training: shows the shipped recipes, writes samples of the makers as
- * files, hands over to other engines, mixes models, merges low-rank additions.
+ * files, hands over to other engines, mixes models, merges low-rank additions, scores models.
  */
 import { join } from "node:path";
 import { systemClock } from "@/clock.ts";
-import { heldOutDesigns } from "@/data/lettering/designs_table.ts";
-import type { Face } from "@/data/lettering/face.ts";
-import { StrokeFace } from "@/data/lettering/stroke_face.ts";
-import { TrueTypeFace } from "@/data/lettering/truetype.ts";
 import {
-  defaultSettings,
   makeSample,
   parseTaskName,
   type TaskName,
   taskNames,
 } from "@/data/makers/maker_registry.ts";
-import type { MakerSettings, Sample } from "@/data/makers/sample.ts";
-import { heldOutWords } from "@/data/makers/words_table.ts";
+import type { Sample } from "@/data/makers/sample.ts";
 import { encodePng } from "@/data/drawing/png.ts";
 import { Mixture, type MixtureSource } from "@/data/stream/mixture.ts";
 import { OperatingError } from "@/errors.ts";
@@ -28,7 +22,9 @@ import { openRecipe } from "@/training/recipes/recipe_file.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
+import { makerSettings } from "./train_makers.ts";
 import { mergeAdapter } from "./train_merge.ts";
+import { score } from "./train_score.ts";
 import { mixSoup } from "./train_soup.ts";
 
 type Action = (flags: Flags, args: readonly string[]) => Promise<number>;
@@ -40,6 +36,7 @@ export const trainActions: Readonly<Record<string, Action>> = {
   export: exportData,
   soup: mixSoup,
   merge: mergeAdapter,
+  score,
 };
 
 /** Lists the shipped recipes, or prints one as the JSON that `train RECIPE.json` takes. */
@@ -73,44 +70,13 @@ function sourcesOf(flags: Flags, recipe: Recipe | undefined): MixtureSource[] {
   return Object.entries(recipe.data.mixture).map(([name, weight]) => ({ name, weight: weight! }));
 }
 
-function settingsOf(flags: Flags): MakerSettings {
-  const settings = defaultSettings(flags.number("side") ?? 224);
-  const fonts = flags.string("fonts");
-  const added = fonts === undefined ? [] : trueTypeFaces(fonts);
-  if (!flags.on("held-out")) return { ...settings, faces: [...settings.faces, ...added] };
-  const faces = added.length > 0 ? added : heldOutDesigns.map((design) => new StrokeFace(design));
-  return { ...settings, faces, newDesigns: 0, words: heldOutWords };
-}
-
-/** All `.ttf` files under a folder, by path. */
-function trueTypeFaces(folder: string): Face[] {
-  const paths: string[] = [];
-  const walk = (path: string) => {
-    for (const { name, isDirectory, isFile } of Deno.readDirSync(path)) {
-      if (isDirectory) walk(join(path, name));
-      else if (isFile && name.endsWith(".ttf")) paths.push(join(path, name));
-    }
-  };
-  try {
-    walk(folder);
-  } catch (cause) {
-    throw new OperatingError("invalid_request", `Cannot read fonts in ${folder}`, { cause });
-  }
-  if (paths.length === 0) {
-    throw new OperatingError("invalid_request", `Cannot find a .ttf file in ${folder}`);
-  }
-  return paths.sort().map((path) =>
-    new TrueTypeFace(path.slice(folder.length + 1), Deno.readFileSync(path))
-  );
-}
-
 function* drawSamples(
   flags: Flags,
   { recipe, count }: { recipe: Recipe | undefined; count: number },
 ): Generator<Sample> {
   const recipeSeed = recipe && recipe.kind !== "soup" ? recipe.data.seed : 1;
   const seed = flags.number("seed") ?? recipeSeed;
-  const settings = settingsOf(flags);
+  const settings = makerSettings(flags);
   const mixture = new Mixture(sourcesOf(flags, recipe), { seed });
   for (let i = 0; i < count; i++) {
     const { source, index } = mixture.next();

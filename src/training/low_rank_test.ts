@@ -13,7 +13,8 @@ import type { LowRankModel } from "./low_rank.ts";
 import { writeStore } from "./parameter_values.ts";
 import { parseRecipe, type SupervisedRecipe } from "./recipes/recipe.ts";
 import { resumeCheckpoint, writeCheckpoint } from "./run_checkpoint.ts";
-import { openEncoder, openSetting } from "./run_setting.ts";
+import { openModelText } from "./model_text.ts";
+import { openSetting } from "./run_setting.ts";
 import { StageSamples } from "./stage_samples.ts";
 import { Trainer } from "./trainer.ts";
 import { loadTrainable } from "./training_source.ts";
@@ -42,8 +43,8 @@ async function scores(folder: string, backend: Backend): Promise<Float32Array> {
   return logprobs;
 }
 
-async function batchOf(folder: string, config: Parameters<typeof openEncoder>[1]) {
-  const { encoder } = await openEncoder(folder, config);
+async function batchOf(folder: string, config: Parameters<typeof openModelText>[1]) {
+  const { encoder } = await openModelText(folder, config);
   const samples = new StageSamples(recipe.data);
   return packBatch(["talk", "digit"].map((source) => {
     const { sample } = samples.make({ source, index: 0, level: 0 });

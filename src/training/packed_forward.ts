@@ -19,10 +19,14 @@ import type { Tape } from "./tape.ts";
 import type { TrainableModel } from "./training_source.ts";
 
 /** The part of a packed batch that the program reads. */
-export type ProgramBatch = Pick<
-  PackedBatch,
-  "tokenIds" | "positions" | "tiles" | "visualRows" | "scoredRows" | "targets" | "weights"
->;
+export interface ProgramBatch extends
+  Pick<
+    PackedBatch,
+    "tokenIds" | "positions" | "tiles" | "visualRows" | "scoredRows" | "targets" | "weights"
+  > {
+  /** i32: which visual token each of `visualRows` shows; missing: all of them, in their order. */
+  readonly visualTokens?: Int32Array;
+}
 
 /** Host values of one program; freed once it has run. */
 export class BatchTensors {
@@ -108,7 +112,11 @@ export class PackedModel {
       const outRow = tensors.i32(batch.visualRows);
       const width = hiddenWidth;
       const rowCount = batch.visualRows.length;
-      tape.ops.copyRows({ source: visual, out: hidden, outRow, width, rowCount });
+      const rows = { outRow, width, rowCount };
+      if (batch.visualTokens) {
+        const sourceRow = tensors.i32(batch.visualTokens);
+        tape.ops.copyRows({ source: visual, out: hidden, sourceRow, ...rows });
+      } else tape.ops.copyRows({ source: visual, out: hidden, ...rows });
     }
     const rowLength = tensors.i32(batch.positions.map((position) => position + 1));
     const nothing = tensors.i32(new Int32Array(0));
@@ -139,7 +147,9 @@ export class PackedModel {
     const { tileSize } = config.preprocess;
     const count = batch.tiles.length / (tileSize * tileSize * 3);
     const tokens = count * tokensPerTile(config);
-    assert(tokens === batch.visualRows.length, `${batch.visualRows.length} rows for ${tokens}`);
+    const shown = (batch.visualTokens ?? batch.visualRows).length;
+    assert(shown === batch.visualRows.length, "one visual token per row");
+    assert(batch.visualTokens || tokens === shown, `${shown} rows for ${tokens}`);
     if (count === 0) return undefined;
     const side = tileSize / config.vision.patchSize;
     const grid = { rows: side, columns: side };

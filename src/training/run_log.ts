@@ -55,6 +55,26 @@ export interface StepFigures {
   readonly truncatedShare?: number;
   /** Share of groups that taught nothing and were left out. */
   readonly droppedShare?: number;
+  /** Groups that were asked, and those of them that the updates learnt from. */
+  readonly groupsAsked?: number;
+  readonly groupsKept?: number;
+  /** Share of questions that at least one answer got right. */
+  readonly passRate?: number;
+  /** Share of answers that could not be judged. */
+  readonly unjudgedShare?: number;
+  /** Updates of the policy in the step; 0 when no group taught anything. */
+  readonly updates?: number;
+  /** Mean distance of the engine's log probabilities from the trainer's for the same weights. */
+  readonly samplingDrift?: number;
+  /** Part of the step's time that the answers took. */
+  readonly answerSeconds?: number;
+  /** Of the first step: questions that the difficulty filter looked at, and why it dropped some. */
+  readonly difficulty?: {
+    readonly kept: number;
+    readonly examined: number;
+    readonly tooEasy: number;
+    readonly tooHard: number;
+  };
   readonly completions?: readonly Completion[];
 }
 

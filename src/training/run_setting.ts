@@ -1,14 +1,9 @@
 /** What a run of either kind stands on: the model with its weights, the trainer, the encoder. */
-import { join } from "node:path";
-import { findPromptTokens } from "@/chat/served_model.ts";
-import { readGrammar } from "@/chat/template.ts";
 import type { Backend } from "@/kernels/backend.ts";
-import { type ModelConfig, tokensPerTile } from "@/model/config.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
-import { Tokenizer } from "@/tokenizer/tokenizer.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
-import { ConversationEncoder } from "./conversation_encoder.ts";
 import { addLowRank } from "./low_rank.ts";
+import { type ModelText, openModelText } from "./model_text.ts";
 import type { ParameterRate } from "./optimizer.ts";
 import type { Parameter } from "./parameter_set.ts";
 import type { TrainingRecipe } from "./recipes/recipe.ts";
@@ -17,12 +12,10 @@ import { originOf } from "./run_lineage.ts";
 import { Trainer } from "./trainer.ts";
 import { loadTrainable, type TrainableModel } from "./training_source.ts";
 
-export interface RunSetting {
+export interface RunSetting extends ModelText {
   readonly backend: Backend;
   readonly model: TrainableModel;
   readonly trainer: Trainer;
-  readonly tokenizer: Tokenizer;
-  readonly encoder: ConversationEncoder;
   /** Folder of the model that the run starts from. */
   readonly modelFolder: string;
   /** What checkpoints are made of. */
@@ -66,25 +59,14 @@ export async function openSetting(
   });
   const { optimizer } = trainer;
   const parts = { backend, model, optimizer, modelFolder, fingerprint, origin };
-  return { backend, model, trainer, modelFolder, parts, ...await openEncoder(modelFolder, config) };
-}
-
-/** Tokenizer and prompt grammar of a model folder. */
-export async function openEncoder(
-  folder: string,
-  config: ModelConfig,
-): Promise<{ tokenizer: Tokenizer; encoder: ConversationEncoder }> {
-  const text = (name: string) => Deno.readTextFile(join(folder, name)).catch(() => undefined);
-  const tokenizer = await Tokenizer.load(text);
-  const { tileSize, maxTiles, thumbnail } = config.preprocess;
-  const encoder = new ConversationEncoder({
-    tokenizer,
-    promptTokens: findPromptTokens(tokenizer),
-    grammar: readGrammar(await text("chat_template.jinja")),
-    tokensPerTile: tokensPerTile(config),
-    tiling: { tileSize, maxTiles, thumbnail, applyOrientation: false },
-  });
-  return { tokenizer, encoder };
+  return {
+    backend,
+    model,
+    trainer,
+    modelFolder,
+    parts,
+    ...await openModelText(modelFolder, config),
+  };
 }
 
 /** Rate and decay of a parameter at a rate of the schedule: norms and biases do not decay. */

@@ -35,6 +35,11 @@ export function formatReward(reply: string): number {
   return boxes.length === 1 && boxes[0] !== "" ? 1 : 0;
 }
 
+/** 1 for a direct answer: no tag of a thought in it. */
+export function directFormatReward(reply: string): number {
+  return /<\/?think>/.test(reply) ? 0 : 1;
+}
+
 /** What the reply answers: its last box after the thought, else all of that text. */
 export function answerOf(reply: string): string {
   const { rest } = splitReply(reply);

@@ -1,0 +1,128 @@
+/**
+ * `train score`: greedy answers of a model to the makers' questions through the serving engine. The
+ * last line printed is one number, the mean accuracy over the tasks, as `soup --evaluate` wants it.
+ */
+import { systemClock } from "@/clock.ts";
+import { parseTaskName, type TaskName, taskNames } from "@/data/makers/maker_registry.ts";
+import { planMemory } from "@/engine/memory_plan.ts";
+import { openBackend } from "@/kernels/open.ts";
+import { loadModel } from "@/model/load.ts";
+import { openModelText } from "@/training/model_text.ts";
+import { Answerer, rolloutBounds, rolloutSequences } from "@/training/rollouts/answerer.ts";
+import { scoreTask, type ScoringOptions, type TaskScore } from "@/training/rollouts/task_scores.ts";
+import { readConfig } from "@/model/open_checkpoint.ts";
+import { textTable } from "@/text_table.ts";
+import { diskFolder } from "@/weights/disk_folder.ts";
+import { backendFlags } from "./backend_flags.ts";
+import { type Flags, UsageError } from "./flags.ts";
+import { ProgressLine } from "./progress_line.ts";
+import { printLine } from "./terminal.ts";
+import { makerSettings } from "./train_makers.ts";
+
+const COUNT_DEFAULT = 100;
+const ANSWER_TOKENS_DEFAULT = 128;
+/** No recipe draws under it, so that no sample was trained on. */
+const SEED_DEFAULT = 1_000_003;
+
+interface Wanted {
+  readonly task: TaskName;
+  readonly count: number;
+}
+
+/** The model is `--model`, or the last argument. */
+export async function score(flags: Flags, args: readonly string[]): Promise<number> {
+  const folders = [...flags.list("model"), ...args];
+  const [folder] = folders;
+  if (folder === undefined || folders.length > 1) {
+    throw new UsageError("Say which model, once: train score --model DIR");
+  }
+  const wanted = wantedTasks(flags);
+  const total = wanted.reduce((sum, { count }) => sum + count, 0);
+  const progress = new ProgressLine("answering", systemClock);
+  let done = 0;
+  const scores = await withAnswerer(flags, folder, async (opened) => {
+    const options: ScoringOptions = {
+      ...opened,
+      settings: makerSettings(flags),
+      seed: flags.number("seed") ?? SEED_DEFAULT,
+      thinking: flags.on("thinking"),
+      answerTokensMax: flags.number("answer-tokens") ?? ANSWER_TOKENS_DEFAULT,
+      onProgress: (count) => progress.update(done += count, total),
+    };
+    const scores: TaskScore[] = [];
+    for (const { task, count } of wanted) scores.push(await scoreTask(task, count, options));
+    return scores;
+  });
+  const mean = scores.reduce((sum, { accuracy }) => sum + accuracy, 0) / scores.length;
+  const path = flags.string("json");
+  if (path !== undefined) await writeScores(path, flags, { folder, mean, scores });
+  for (const line of scoreTable(scores)) printLine(line);
+  printLine(mean.toFixed(4));
+  return 0;
+}
+
+function wantedTasks(flags: Flags): Wanted[] {
+  const count = flags.number("count") ?? COUNT_DEFAULT;
+  const named = flags.list("task");
+  if (named.length === 0) return taskNames.map((task) => ({ task, count }));
+  return named.map((text) => {
+    const [name, own] = text.split("=");
+    if (own !== undefined && !/^[1-9]\d{0,6}$/.test(own)) {
+      throw new UsageError(`--task ${text}: expected NAME or NAME=COUNT with a count from 1`);
+    }
+    return { task: parseTaskName(name!), count: own === undefined ? count : Number(own) };
+  });
+}
+
+async function withAnswerer<T>(
+  flags: Flags,
+  path: string,
+  use: (opened: Pick<ScoringOptions, "answerer" | "text">) => Promise<T>,
+): Promise<T> {
+  const folder = diskFolder(path);
+  const { decoder } = await readConfig(folder);
+  const sequences = rolloutSequences(decoder.vocabularySize);
+  const { totalBytes } = await planMemory({ folder });
+  const backend = await openBackend({ memoryBytes: totalBytes, ...backendFlags(flags) });
+  try {
+    const bounds = rolloutBounds(sequences);
+    const { model, config } = await loadModel({ folder, backend, bounds });
+    const text = await openModelText(path, config);
+    const answerer = new Answerer({ model, sequences, text, clock: systemClock });
+    return await use({ answerer, text });
+  } finally {
+    await backend.close();
+  }
+}
+
+function scoreTable(scores: readonly TaskScore[]): string[] {
+  const percent = (share: number) => (100 * share).toFixed(1);
+  const head = ["task", "n", "right", "accuracy %", "95 % interval", "cut", "tokens"];
+  const rows = scores.map(({ task, count, right, accuracy, low, high, cut, answerTokensMean }) => [
+    task,
+    String(count),
+    String(right),
+    percent(accuracy),
+    `${percent(low)} to ${percent(high)}`,
+    String(cut),
+    answerTokensMean.toFixed(1),
+  ]);
+  return textTable([head, ...rows], new Set([1, 2, 3, 5, 6]));
+}
+
+async function writeScores(
+  path: string,
+  flags: Flags,
+  { folder, mean, scores }: { folder: string; mean: number; scores: readonly TaskScore[] },
+): Promise<void> {
+  const report = {
+    model: folder,
+    seed: flags.number("seed") ?? SEED_DEFAULT,
+    heldOut: flags.on("held-out"),
+    thinking: flags.on("thinking"),
+    mean,
+    tasks: scores,
+  };
+  await Deno.writeTextFile(`${path}.partial`, JSON.stringify(report, null, 2) + "\n");
+  await Deno.rename(`${path}.partial`, path);
+}

@@ -1,0 +1,369 @@
+/**
+ * Reinforcement: a step asks questions on the serving engine with the trainer's own weights, rewards
+ * the answers, and makes a few updates of the policy on what teaches something. Driven by
+ * `training_run.ts`; which questions are worth asking is decided before the first step.
+ */
+import { join } from "node:path";
+import type { Clock } from "@/clock.ts";
+import { hashText } from "@/data/dice.ts";
+import type { MixtureCursor } from "@/data/stream/mixture.ts";
+import { OperatingError } from "@/errors.ts";
+import { hashWords } from "@/random.ts";
+import { rateFactor } from "./control/rate_schedule.ts";
+import type { ModelText } from "./model_text.ts";
+import { dapoOptions, gspoOptions } from "./policy/policy_loss.ts";
+import { rateSchedule, type ReinforcementRecipe } from "./recipes/recipe.ts";
+import { type AnswerJudge, RewardJudge } from "./rollouts/answer_judge.ts";
+import {
+  countRight,
+  type GroupOptions,
+  sampleGroups,
+  type Sampling,
+  weighAnswers,
+} from "./rollouts/answer_groups.ts";
+import type { Answerer, AnswerStyle } from "./rollouts/answerer.ts";
+import { type DifficultyState, filterByDifficulty } from "./rollouts/difficulty_filter.ts";
+import {
+  type LossForTokens,
+  type PolicyFigures,
+  PolicyMinibatch,
+  type WeighedAnswer,
+} from "./rollouts/policy_minibatch.ts";
+import {
+  MixtureQuestions,
+  PoolQuestions,
+  type QuestionMaking,
+} from "./rollouts/question_source.ts";
+import { samplingFigures } from "./rollouts/sampling_figures.ts";
+import type { StepFigures } from "./run_log.ts";
+import { parameterRate, type RunSetting } from "./run_setting.ts";
+import type { ResumedRun } from "./run_checkpoint.ts";
+import { isSparseLayer } from "@/model/config.ts";
+import type { ThoughtJudge } from "./policy/thought_judge.ts";
+import { answererOf } from "./rollouts/trainable_answerer.ts";
+import { mixtureSources, StageSamples } from "./stage_samples.ts";
+import type { StepResult, Trainer } from "./trainer.ts";
+import type { RunDriver } from "./training_run.ts";
+
+/** Rows of one micro-batch of an update. */
+const MICRO_BATCH_ROWS = 2048;
+/** Questions that the difficulty filter examines at most. */
+const EXAMINED_MAX = 4096;
+
+export interface ReinforcementOptions {
+  readonly recipe: ReinforcementRecipe;
+  readonly trainer: Trainer;
+  /** Answers with the trainer's parameters. */
+  readonly answerer: Pick<Answerer, "answer">;
+  readonly text: Pick<ModelText, "tokenizer" | "encoder">;
+  readonly judge: AnswerJudge;
+  /** Whether the model has experts: decides `auto`. */
+  readonly isSparse: boolean;
+  readonly clock: Clock;
+}
+
+/** What a checkpoint keeps; JSON. */
+interface ReinforcementState {
+  readonly stepsDone: number;
+  readonly judge: string;
+  /** Place in the mixture; without a difficulty filter. */
+  readonly cursor?: MixtureCursor;
+  /** Questions that the filter kept, and how many of them were asked. */
+  readonly difficulty?: DifficultyState;
+  readonly drawn?: number;
+}
+
+type Questions = MixtureQuestions | PoolQuestions;
+
+export class ReinforcementDriver implements RunDriver {
+  readonly #options: ReinforcementOptions;
+  readonly #questions: Questions;
+  readonly #difficulty: DifficultyState | undefined;
+  #stepsDone: number;
+
+  /** At the beginning, with what the filter found if there was one, or at a checkpoint's state. */
+  constructor(
+    options: ReinforcementOptions,
+    start: { readonly difficulty?: DifficultyState | undefined; readonly state?: unknown } = {},
+  ) {
+    const state = start.state as ReinforcementState | undefined;
+    if (state && state.judge !== options.judge.name) {
+      throw new OperatingError(
+        "invalid_request",
+        `Cannot go on: answers were judged by ${state.judge}, now by ${options.judge.name}`,
+      );
+    }
+    this.#options = options;
+    this.#stepsDone = state?.stepsDone ?? 0;
+    this.#difficulty = state?.difficulty ?? start.difficulty;
+    const making = questionMaking(options);
+    if (this.#difficulty === undefined) {
+      this.#questions = new MixtureQuestions(
+        mixtureSources(options.recipe.data),
+        making,
+        state?.cursor,
+      );
+    } else {
+      this.#questions = new PoolQuestions(poolOf(this.#difficulty), making, state?.drawn);
+    }
+  }
+
+  get stepsDone(): number {
+    return this.#stepsDone;
+  }
+
+  get state(): ReinforcementState {
+    const questions = this.#questions;
+    return {
+      stepsDone: this.#stepsDone,
+      judge: this.#options.judge.name,
+      ...questions instanceof MixtureQuestions && { cursor: questions.cursor },
+      ...questions instanceof PoolQuestions &&
+        { difficulty: this.#difficulty!, drawn: questions.drawn },
+    };
+  }
+
+  async step(): Promise<StepFigures> {
+    const { recipe, clock } = this.#options;
+    const startMs = clock.nowMs();
+    const sampling = await this.#sample();
+    const answerSeconds = (clock.nowMs() - startMs) / 1000;
+    // Warm-up starts above 0: a step of answers is too dear to learn nothing from.
+    const factor = rateFactor(rateSchedule(recipe), this.#stepsDone + 1);
+    const rate = recipe.optimizer.peakRate * factor;
+    const updates = await this.#learn(sampling, rate);
+    const isFirst = this.#stepsDone++ === 0;
+    return {
+      rate,
+      ...updateFigures(updates),
+      ...samplingFigures(sampling),
+      answerSeconds,
+      ...isFirst && this.#difficulty && { difficulty: summaryOf(this.#difficulty) },
+    };
+  }
+
+  async #sample(): Promise<Sampling> {
+    const { recipe } = this.#options;
+    let number = 0;
+    return await sampleGroups({
+      ...groupOptions(this.#options),
+      wanted: recipe.promptsPerStep,
+      resampleMax: recipe.resampleMax,
+      draw: () => {
+        const words = [recipe.data.seed, hashText("answers"), this.#stepsDone, number++];
+        return { question: this.#questions.next().question, seed: hashWords(...words) };
+      },
+    });
+  }
+
+  /** Updates on parts of the groups, one after the other; each group stays whole. */
+  async #learn({ kept }: Sampling, rate: number): Promise<Update[]> {
+    const { recipe, trainer } = this.#options;
+    const { answerTokensMax: tokensMax, overlongBufferTokens: bufferTokens } = recipe;
+    const updates: Update[] = [];
+    for (const groups of partsOf(kept, recipe.updatesPerStep)) {
+      const answers: WeighedAnswer[] = groups.flatMap((group) =>
+        weighAnswers(group, { tokensMax, bufferTokens })
+      );
+      const minibatch = new PolicyMinibatch(answers, {
+        rowsMax: MICRO_BATCH_ROWS,
+        lossOf: this.#lossOf,
+      });
+      const { batches, loss } = minibatch;
+      const result = await trainer.policyStep(
+        batches,
+        loss,
+        (parameter) => parameterRate(recipe, parameter, rate),
+      );
+      updates.push({ result, figures: minibatch.figures });
+    }
+    return updates;
+  }
+
+  /**
+   * DAPO with the recipe's bounds. GSPO's ratio is a mean over the answer and moves far less: where
+   * the model chose it, its bounds are those of its paper, where the recipe did, the recipe's.
+   */
+  readonly #lossOf: LossForTokens = (tokens) => {
+    const { recipe: { algorithm, clip: { low, high } }, isSparse } = this.#options;
+    if (algorithm === "gspo") return gspoOptions(low, high);
+    if (algorithm === "auto" && isSparse) return gspoOptions();
+    const dapo = dapoOptions(tokens);
+    return { ...dapo, objective: { kind: "clip", low, high, dual: 3 } };
+  };
+}
+
+interface Update {
+  readonly result: StepResult;
+  readonly figures: PolicyFigures;
+}
+
+/** Means over the updates; zeros when no group taught anything. */
+function updateFigures(updates: readonly Update[]) {
+  const mean = (value: (update: Update) => number) =>
+    updates.reduce((sum, update) => sum + value(update), 0) / Math.max(1, updates.length);
+  const total = (value: (update: Update) => number) =>
+    updates.reduce((sum, update) => sum + value(update), 0);
+  const [first] = updates;
+  return {
+    loss: mean(({ result }) => result.loss),
+    gradientNorm: mean(({ result }) => result.gradientNorm),
+    entropy: mean(({ result }) => result.entropy),
+    ...first?.result.balance !== undefined && { balance: mean(({ result }) => result.balance!) },
+    rows: total(({ result }) => result.rows),
+    scoredTokens: total(({ result }) => result.scoredTokens),
+    clipFraction: mean(({ figures }) => figures.clipFraction),
+    approximateKl: mean(({ figures }) => figures.approximateKl),
+    updates: updates.length,
+    // Before the first update both have the same weights.
+    ...first && { samplingDrift: first.figures.drift },
+  };
+}
+
+/** `count` parts of nearly the same size, fewer when there are not as many items. */
+function partsOf<T>(items: readonly T[], count: number): T[][] {
+  const parts = Math.min(count, items.length);
+  return Array.from({ length: parts }, (_, i) => {
+    const [from, to] = [i, i + 1].map((at) => Math.round(at * items.length / parts));
+    return items.slice(from, to);
+  });
+}
+
+function questionMaking({ recipe, text }: ReinforcementOptions): QuestionMaking {
+  const { data } = recipe;
+  return { encoder: text.encoder, samples: new StageSamples(data), seed: data.seed };
+}
+
+function answerStyle(recipe: ReinforcementRecipe, answersPerQuestion: number): AnswerStyle {
+  const { temperature, answerTokensMax: tokensMax } = recipe;
+  return { answersPerQuestion, temperature, tokensMax };
+}
+
+function groupOptions({ recipe, answerer, text, judge }: ReinforcementOptions): GroupOptions {
+  return {
+    answerer,
+    tokenizer: text.tokenizer,
+    judge,
+    weights: recipe.reward,
+    style: answerStyle(recipe, recipe.answersPerPrompt),
+  };
+}
+
+function poolOf(difficulty: DifficultyState) {
+  if (difficulty.kept.length > 0) return difficulty.kept;
+  const { examined, tooEasy, tooHard } = difficulty;
+  throw new OperatingError(
+    "invalid_request",
+    `Cannot train on ${examined} questions: ${tooEasy} are always answered rightly, ` +
+      `${tooHard} never`,
+  );
+}
+
+function summaryOf({ kept, examined, tooEasy, tooHard }: DifficultyState) {
+  return { kept: kept.length, examined, tooEasy, tooHard };
+}
+
+const DIFFICULTY_FILE = "difficulty.json";
+
+/**
+ * What the recipe's difficulty filter finds with the weights as they are, before the first step;
+ * undefined for a recipe without one, or when told to stop. Its rounds are kept in the run's folder,
+ * so that a run that was killed meanwhile goes on with the next one.
+ */
+export async function filterQuestions(
+  options: ReinforcementOptions,
+  run: {
+    readonly folder: string;
+    readonly fingerprint: string;
+    readonly onRound?: (state: DifficultyState, examinedMax: number) => void;
+    readonly isStopping?: () => boolean;
+  },
+): Promise<DifficultyState | undefined> {
+  const { recipe } = options;
+  if (recipe.difficultyTries === 0) return undefined;
+  const examinedMax = Math.min(recipe.steps * recipe.promptsPerStep, EXAMINED_MAX);
+  const path = join(run.folder, DIFFICULTY_FILE);
+  const start = await readDifficulty(path, run.fingerprint);
+  const making = questionMaking(options);
+  const found = await filterByDifficulty({
+    questions: new MixtureQuestions(mixtureSources(recipe.data), making, start?.cursor),
+    seed: recipe.data.seed,
+    style: answerStyle(recipe, recipe.difficultyTries),
+    examinedMax,
+    roundQuestions: recipe.promptsPerStep,
+    countRight: (asked, style) => countRight(asked, { ...groupOptions(options), style }),
+    onRound: async (state) => {
+      await writeDifficulty(path, run.fingerprint, state);
+      run.onRound?.(state, examinedMax);
+    },
+    ...run.isStopping && { isStopping: run.isStopping },
+  }, start);
+  return found.examined < examinedMax ? undefined : found;
+}
+
+async function readDifficulty(
+  path: string,
+  fingerprint: string,
+): Promise<DifficultyState | undefined> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  const stored = JSON.parse(text) as { fingerprint: string; state: DifficultyState };
+  return stored.fingerprint === fingerprint ? stored.state : undefined;
+}
+
+async function writeDifficulty(
+  path: string,
+  fingerprint: string,
+  state: DifficultyState,
+): Promise<void> {
+  await Deno.writeTextFile(`${path}.partial`, JSON.stringify({ fingerprint, state }));
+  await Deno.rename(`${path}.partial`, path);
+}
+
+/** What a run of this kind stands on besides its setting. */
+export interface ReinforcementOpening {
+  readonly recipe: ReinforcementRecipe;
+  readonly resumed: ResumedRun | undefined;
+  /** Of the run. */
+  readonly folder: string;
+  /** Judges thoughts where the recipe rewards them. */
+  readonly thoughts: ThoughtJudge;
+  readonly clock: Clock;
+  readonly onDifficulty?: (state: DifficultyState, examinedMax: number) => void;
+  readonly isStopping?: () => boolean;
+}
+
+/** Opens the driver, after the difficulty filter if the run begins and has one. */
+export async function openReinforcement(
+  setting: RunSetting,
+  opening: ReinforcementOpening,
+): Promise<ReinforcementDriver> {
+  const { backend, model, trainer, parts } = setting;
+  const { recipe, resumed, folder, thoughts, clock, onDifficulty, isStopping } = opening;
+  if (recipe.lora) {
+    throw new OperatingError(
+      "invalid_request",
+      `Cannot run ${recipe.name}: reinforcement does not know lora`,
+      { field: "lora" },
+    );
+  }
+  const judge = new RewardJudge(recipe.reward, thoughts);
+  const { decoder } = model.config;
+  const isSparse = model.parameters.decoder.layers.some((_, i) => isSparseLayer(decoder, i));
+  const answerer = answererOf({ backend, model, text: setting, clock });
+  const options = { recipe, trainer, answerer, text: setting, judge, isSparse, clock };
+  if (resumed) return new ReinforcementDriver(options, { state: resumed.run });
+  const { fingerprint } = parts;
+  const difficulty = await filterQuestions(options, {
+    folder,
+    fingerprint,
+    ...onDifficulty && { onRound: onDifficulty },
+    ...isStopping && { isStopping },
+  });
+  return new ReinforcementDriver(options, { difficulty });
+}

@@ -1,0 +1,128 @@
+/** How many of the makers' questions a model answers rightly, by task, with confidence intervals. */
+import { makeSample, type TaskName } from "@/data/makers/maker_registry.ts";
+import type { MakerSettings } from "@/data/makers/sample.ts";
+import type { ModelText } from "../model_text.ts";
+import { type Answerer, replyText } from "./answerer.ts";
+import { gradeReply, type Question, questionOf } from "./question.ts";
+
+/** What one task came to. */
+export interface TaskScore {
+  readonly task: TaskName;
+  /** Answers that could be graded, and the right ones. */
+  readonly count: number;
+  readonly right: number;
+  readonly accuracy: number;
+  /** Bounds of the accuracy with 95 % confidence. */
+  readonly low: number;
+  readonly high: number;
+  /** Answers that were cut at the bound. */
+  readonly cut: number;
+  readonly answerTokensMean: number;
+  /** Some of the wrong replies. */
+  readonly wrong: readonly WrongReply[];
+}
+
+export interface WrongReply {
+  readonly id: string;
+  readonly question: string;
+  readonly answer: string;
+  readonly reply: string;
+}
+
+export interface ScoringOptions {
+  readonly answerer: Pick<Answerer, "answer">;
+  readonly text: Pick<ModelText, "tokenizer" | "encoder">;
+  readonly settings: MakerSettings;
+  readonly seed: number;
+  readonly thinking: boolean;
+  readonly answerTokensMax: number;
+  readonly onProgress?: (done: number) => void;
+}
+
+/** Questions of one batch: bounds the pixels that are held. */
+const BATCH_QUESTIONS = 256;
+const WRONG_REPLIES_KEPT = 10;
+/** Of the standard normal distribution, for 95 %. */
+const QUANTILE = 1.959963984540054;
+
+/** Greedy answers to the first `count` samples of a task under the seed. */
+export async function scoreTask(
+  task: TaskName,
+  count: number,
+  options: ScoringOptions,
+): Promise<TaskScore> {
+  const tally = new Tally();
+  for (let first = 0; first < count; first += BATCH_QUESTIONS) {
+    const last = Math.min(count, first + BATCH_QUESTIONS);
+    const questions: Question[] = [];
+    for (let index = first; index < last; index++) {
+      const { seed, settings, thinking, text: { encoder } } = options;
+      questions.push(
+        questionOf(makeSample(task, { seed, index, settings }), { encoder, thinking }),
+      );
+    }
+    const asked = questions.map(({ encoded }) => ({ question: encoded, seed: 0 }));
+    const style = {
+      answersPerQuestion: 1,
+      temperature: 0,
+      tokensMax: options.answerTokensMax,
+    };
+    const answers = await options.answerer.answer(asked, style);
+    for (const [i, [answer]] of answers.entries()) {
+      const reply = replyText(answer!, options.text.tokenizer);
+      tally.add(questions[i]!, { reply, tokens: answer!.ids.length, isCut: !answer!.isFinished });
+    }
+    options.onProgress?.(last - first);
+  }
+  return tally.score(task);
+}
+
+/**
+ * Wilson's interval of a share with 95 % confidence; it stays inside 0 … 1 and is not empty for
+ * shares of 0 or 1.
+ */
+export function wilsonInterval(right: number, count: number): { low: number; high: number } {
+  if (count === 0) return { low: 0, high: 1 };
+  const share = right / count;
+  const square = QUANTILE ** 2 / count;
+  const centre = share + square / 2;
+  const spread = QUANTILE * Math.sqrt(share * (1 - share) / count + square / (4 * count));
+  const bounded = (value: number) => Math.min(1, Math.max(0, value / (1 + square)));
+  return { low: bounded(centre - spread), high: bounded(centre + spread) };
+}
+
+class Tally {
+  #count = 0;
+  #right = 0;
+  #cut = 0;
+  #answers = 0;
+  #tokens = 0;
+  readonly #wrong: WrongReply[] = [];
+
+  add(question: Question, said: { reply: string; tokens: number; isCut: boolean }): void {
+    const { id, turns: [turn] } = question.sample;
+    this.#answers++;
+    this.#tokens += said.tokens;
+    if (said.isCut) this.#cut++;
+    const grade = gradeReply(question, said.reply);
+    if (grade === null) return;
+    this.#count++;
+    this.#right += grade;
+    if (grade === 1 || this.#wrong.length >= WRONG_REPLIES_KEPT) return;
+    this.#wrong.push({ id, question: turn!.question, answer: turn!.answer, reply: said.reply });
+  }
+
+  score(task: TaskName): TaskScore {
+    const [count, right] = [this.#count, this.#right];
+    return {
+      task,
+      count,
+      right,
+      accuracy: count === 0 ? 0 : right / count,
+      ...wilsonInterval(right, count),
+      cut: this.#cut,
+      answerTokensMean: this.#tokens / Math.max(1, this.#answers),
+      wrong: this.#wrong,
+    };
+  }
+}
