@@ -15,6 +15,10 @@ export class LateFailure {
     this.#waiting.clear();
   }
 
+  get hasCome(): boolean {
+    return this.#failed !== undefined;
+  }
+
   /** Who waits now. */
   get waitingCount(): number {
     return this.#waiting.size;

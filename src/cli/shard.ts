@@ -86,7 +86,7 @@ async function openWorkshop(flags: Flags, folder: string): Promise<Workshop> {
     memoryBytes: memoryBytes + WORK_BYTES,
     ...backendFlags(flags),
   });
-  const bank = new ExpertBank(backend, store);
+  const bank = new ExpertBank(backend, store, { mayHoldUp: true });
   return { grid, store, backend, bank, memoryBytes, sizeOf, offers };
 }
 

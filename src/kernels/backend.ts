@@ -138,8 +138,11 @@ export interface Backend {
   /**
    * Runs everything recorded so far, in order. A backend of another device may resolve when the
    * device has the program; what it computes is then waited for by `read`.
+   *
+   * `isShort`: the caller does not mind to be held up itself. A backend whose only thread is asleep
+   * then computes on the calling one: no thread has to be woken, nor wait for a core, twice.
    */
-  flush(): Promise<void>;
+  flush(options?: { readonly isShort?: boolean }): Promise<void>;
   /** Bytes held by live storages. */
   usedBytes(): number;
   close(): Promise<void>;

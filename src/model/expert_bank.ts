@@ -18,6 +18,8 @@ export interface ExpertPairs {
   readonly expertOfPair: ArrayLike<number>;
 }
 
+/** Pairs that take so little time that whoever asks may be held up. */
+const SHORT_PAIRS_MAX = 16;
 /** Pairs computed at a time: bounds the scratch memory. */
 const PAIRS_AT_ONCE = 1024;
 /** Apart by a cache line, as kernels want their operands. */
@@ -27,11 +29,14 @@ export class ExpertBank {
   readonly #backend: Backend;
   readonly #store: ExpertStore;
   readonly #held = new Map<string, ExpertWeights>();
+  readonly #mayHoldUp: boolean;
   #scratch: Scratch | undefined;
 
-  constructor(backend: Backend, store: ExpertStore) {
+  /** `mayHoldUp`: this thread has nothing better to do than to compute a few pairs itself. */
+  constructor(backend: Backend, store: ExpertStore, options: { mayHoldUp?: boolean } = {}) {
     this.#backend = backend;
     this.#store = store;
+    this.#mayHoldUp = options.mayHoldUp ?? false;
   }
 
   /** Width of rows and results. */
@@ -116,6 +121,7 @@ export class ExpertBank {
       const [from, to] = [slice(gate), slice(down)];
       ops.expertMatmul({ input: from, weight: weights.down, ...grouping, out: to });
     }
+    await this.#backend.flush({ isShort: this.#mayHoldUp && order.length <= SHORT_PAIRS_MAX });
     return await this.#backend.read(down) as Float32Array;
   }
 

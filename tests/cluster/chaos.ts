@@ -4,8 +4,8 @@
  * With two copies of every expert nothing may show but a pause: every answer has exactly the tokens
  * of an undisturbed process. Prints what was seen; a small run is part of the tests.
  *
- * With `--v8-flags=--expose-gc` behind `run` it also fails when the front's memory grows: the mean of
- * the last quarter must not exceed that of the second one by more than GROWTH_BYTES_MAX.
+ * With `--v8-flags=--expose-gc` behind `run` it also fails when the front's memory grows: the
+ * median of the last quarter must not exceed that of the second one by more than GROWTH_BYTES_MAX.
  */
 import assert from "node:assert/strict";
 import { parseArgs } from "node:util";
@@ -193,12 +193,12 @@ function memorySample(requests: number): MemorySample {
   return { requests, rss, heap, external };
 }
 
-/** How much more the last quarter of the samples is than the second one, on average. */
-export function growthOf(memory: readonly MemorySample[], part: "heap" | "rss"): number {
+/** How much more the last quarter of the samples is than the second one, in the median. */
+function growthOf(memory: readonly MemorySample[], part: "heap" | "rss"): number {
   const quarter = Math.floor(memory.length / 4);
-  const mean = (samples: readonly MemorySample[]) =>
-    samples.reduce((sum, sample) => sum + sample[part], 0) / samples.length;
-  return mean(memory.slice(-quarter)) - mean(memory.slice(quarter, 2 * quarter));
+  const median = (samples: readonly MemorySample[]) =>
+    percentile(samples.map((sample) => sample[part]), 0.5);
+  return median(memory.slice(-quarter)) - median(memory.slice(quarter, 2 * quarter));
 }
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {

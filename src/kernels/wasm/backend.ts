@@ -267,8 +267,8 @@ export class WasmBackend implements Backend {
     }
   }
 
-  flush(): Promise<void> {
-    return this.#machine.flush();
+  flush(options: { readonly isShort?: boolean } = {}): Promise<void> {
+    return this.#machine.flush(options);
   }
 
   /** Records one run of a probe; see `probe.ts`. */

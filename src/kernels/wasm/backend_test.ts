@@ -243,6 +243,40 @@ Deno.test("flush() rejects with the reason when an index leaves its table, and n
   }
 });
 
+Deno.test("flush() of a short program gives the bits of the thread, on the calling one", async () => {
+  for (const threads of [1, 2]) {
+    await withBackend({ threads }, async (backend) => {
+      const [input, out] = [0, 1].map(() => backend.allocate("f32", [2, 64])) as [Tensor, Tensor];
+      const values = Float32Array.from({ length: 128 }, (_, i) => Math.sin(i) * (1 + i % 7));
+      const results: unknown[] = [];
+      for (const isShort of [false, true, false, true]) {
+        backend.write(input, values);
+        backend.ops.swiglu({ gate: input, up: input, out });
+        const flushed = backend.flush({ isShort });
+        backend.ops.swiglu({ gate: out, up: input, out });
+        await flushed;
+        results.push(await backend.read(out));
+      }
+      for (const result of results) assert.deepEqual(result, results[0]);
+    });
+  }
+});
+
+Deno.test("flush() of a short program says why it failed, and so do all later ones", async () => {
+  await withBackend({ threads: 1 }, async (backend) => {
+    const table = backend.createMatrix({ format: "f32", rows: 4, columns: 8 });
+    const rowIndex = backend.allocate("i32", [1]);
+    const out = backend.allocate("f32", [1, 8]);
+    backend.write(rowIndex, new Int32Array([77]));
+    backend.ops.gatherRows({ table, rowIndex, out });
+    await assert.rejects(backend.flush({ isShort: true }), /row index 77 is out of range/);
+    for (const isShort of [true, false]) {
+      backend.ops.add({ left: out, right: out, out });
+      await assert.rejects(backend.flush({ isShort }), /row index 77/);
+    }
+  });
+});
+
 Deno.test("openWasmBackend() rejects when a thread cannot start", async () => {
   const empty = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
   await assert.rejects(

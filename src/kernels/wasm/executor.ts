@@ -4,12 +4,23 @@ import { controlWord, faultNames } from "./control.ts";
 import type { Kernels } from "./instance.ts";
 import type { LinearMemory } from "./memory.ts";
 
+/** One piece of a program. */
+export interface Program {
+  readonly address: number;
+  readonly recordCount: number;
+}
+
+export interface RunOptions {
+  /** The calling thread may be held up by it. */
+  readonly isShort?: boolean;
+}
+
 /** Runs whole programs, one at a time, in order of the calls. */
 export interface Executor {
   readonly threads: number;
   /** Whether multiply-add rounds once on this machine. */
   readonly fused: boolean;
-  run(program: { readonly address: number; readonly recordCount: number }): Promise<void>;
+  run(program: Program, options?: RunOptions): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -40,7 +51,7 @@ export class InlineExecutor implements Executor {
     this.#control = control;
   }
 
-  run(program: { readonly address: number; readonly recordCount: number }): Promise<void> {
+  run(program: Program): Promise<void> {
     try {
       this.#kernels.run_alone(this.#control, program.address, program.recordCount);
       return Promise.resolve();

@@ -6,7 +6,7 @@ import { assert } from "@/assert.ts";
 import { type DType, dtypeBytes, elementCount } from "@/tensor/dtype.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
 import { CommandBuffer, type CommandChunk } from "./commands.ts";
-import type { Executor } from "./executor.ts";
+import type { Executor, RunOptions } from "./executor.ts";
 import { storageOf, WasmStorage } from "./layout.ts";
 import type { Arena } from "./memory.ts";
 import type { RecordName, Slots } from "./records.ts";
@@ -83,13 +83,13 @@ export class Machine {
   }
 
   /** Runs what is recorded; resolves when it and all that was flushed before has run. */
-  flush(): Promise<void> {
+  flush(options: RunOptions = {}): Promise<void> {
     if (this.#commands.isEmpty) return this.#tail;
     const program = this.#commands.take();
     const garbage = this.#garbage;
     this.#garbage = [];
     this.#programsInFlight++;
-    this.#tail = this.#tail.then(() => this.#execute(program, garbage));
+    this.#tail = this.#tail.then(() => this.#execute(program, { garbage, options }));
     return this.#tail;
   }
 
@@ -100,8 +100,11 @@ export class Machine {
     await this.executor.close();
   }
 
-  async #execute(program: readonly CommandChunk[], garbage: readonly Garbage[]): Promise<void> {
-    for (const chunk of program) await this.executor.run(chunk);
+  async #execute(
+    program: readonly CommandChunk[],
+    { garbage, options }: { garbage: readonly Garbage[]; options: RunOptions },
+  ): Promise<void> {
+    for (const chunk of program) await this.executor.run(chunk, options);
     this.#programsInFlight--;
     this.#commands.recycle(program);
     for (const { address, sizeBytes } of garbage) this.arena.free(address, sizeBytes);

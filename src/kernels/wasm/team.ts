@@ -1,12 +1,13 @@
 /**
  * The thread team: workers that sleep in WebAssembly until the epoch rises, run the program, and
- * sleep again. The main thread only writes, notifies and waits asynchronously.
+ * sleep again. The main thread only writes, notifies and waits asynchronously; in the place of a
+ * team of one it runs short programs itself.
  */
 import { assert } from "@/assert.ts";
 import { LateFailure } from "@/late_failure.ts";
 import { CONTROL_BYTES, controlWord } from "./control.ts";
-import { type Executor, kernelError } from "./executor.ts";
-import { checkTable } from "./instance.ts";
+import { type Executor, kernelError, type Program, type RunOptions } from "./executor.ts";
+import { checkTable, instantiateKernels, type Kernels } from "./instance.ts";
 import type { LinearMemory } from "./memory.ts";
 import type { ThreadMessage, ThreadStart } from "./worker.ts";
 
@@ -29,6 +30,9 @@ export class ThreadTeam implements Executor {
   readonly #control: number;
   /** A thread failed. */
   readonly #failure: LateFailure;
+  readonly #module: WebAssembly.Module;
+  /** Kernels on the calling thread, once they are wanted. */
+  #kernels: Kernels | undefined;
   #running = false;
 
   private constructor(
@@ -38,6 +42,7 @@ export class ThreadTeam implements Executor {
       control: number;
       failure: LateFailure;
       fused: boolean;
+      module: WebAssembly.Module;
     },
   ) {
     this.threads = parts.threads.length;
@@ -46,6 +51,7 @@ export class ThreadTeam implements Executor {
     this.#memory = parts.memory;
     this.#control = parts.control;
     this.#failure = parts.failure;
+    this.#module = parts.module;
   }
 
   /** Starts `threads` workers on `memory`; `control` is the address of a zero control block. */
@@ -82,7 +88,7 @@ export class ThreadTeam implements Executor {
       );
       for (const answer of answers) checkTable(answer.tableHash, options.training);
       const fused = answers[0]!.fused;
-      return new ThreadTeam({ threads, memory, control, failure, fused });
+      return new ThreadTeam({ threads, memory, control, failure, fused, module });
     } catch (error) {
       release(memory, control);
       for (const thread of threads) thread.worker.terminate();
@@ -90,7 +96,10 @@ export class ThreadTeam implements Executor {
     }
   }
 
-  async run(program: { readonly address: number; readonly recordCount: number }): Promise<void> {
+  async run(program: Program, { isShort = false }: RunOptions = {}): Promise<void> {
+    if (isShort && this.threads === 1) {
+      return await this.#failure.unlessFirst(this.#runHere(program));
+    }
     assert(!this.#running, "two programs at once");
     this.#running = true;
     try {
@@ -104,6 +113,21 @@ export class ThreadTeam implements Executor {
       await this.#failure.unlessFirst(this.#waitUntilDone(epoch));
     } finally {
       this.#running = false;
+    }
+  }
+
+  /** The same kernels on the same memory: the same bits. The thread of the team sleeps meanwhile. */
+  #runHere({ address, recordCount }: Program): Promise<void> {
+    const memory = this.#memory;
+    // The failure says why nothing runs.
+    if (this.#failure.hasCome) return Promise.resolve();
+    try {
+      this.#kernels ??= instantiateKernels(this.#module, memory.memory);
+      this.#kernels.run_alone(this.#control, address, recordCount);
+      return Promise.resolve();
+    } catch (error) {
+      this.#failure.fail(kernelError(memory, this.#control, error));
+      return Promise.resolve();
     }
   }
 
