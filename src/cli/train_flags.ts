@@ -101,6 +101,13 @@ export const trainFlags: readonly FlagRow[] = [
     help: "score: longest answer (128)",
   },
   {
+    name: "tries",
+    commands,
+    value: "N",
+    ...integer(1, 256),
+    help: "score: also so many sampled answers of each question, for pass@1 and pass@N",
+  },
+  {
     name: "judge",
     commands,
     value: "URL",

@@ -47,6 +47,7 @@ export async function score(flags: Flags, args: readonly string[]): Promise<numb
       seed: flags.number("seed") ?? SEED_DEFAULT,
       thinking: flags.on("thinking"),
       answerTokensMax: flags.number("answer-tokens") ?? ANSWER_TOKENS_DEFAULT,
+      tries: flags.number("tries") ?? 0,
       onProgress: (count) => progress.update(done += count, total),
     };
     const scores: TaskScore[] = [];
@@ -97,17 +98,20 @@ async function withAnswerer<T>(
 
 function scoreTable(scores: readonly TaskScore[]): string[] {
   const percent = (share: number) => (100 * share).toFixed(1);
+  const isSampled = scores.some(({ passAtOne }) => passAtOne !== undefined);
   const head = ["task", "n", "right", "accuracy %", "95 % interval", "cut", "tokens"];
-  const rows = scores.map(({ task, count, right, accuracy, low, high, cut, answerTokensMean }) => [
-    task,
-    String(count),
-    String(right),
-    percent(accuracy),
-    `${percent(low)} to ${percent(high)}`,
-    String(cut),
-    answerTokensMean.toFixed(1),
+  const rows = scores.map((score) => [
+    score.task,
+    String(score.count),
+    String(score.right),
+    percent(score.accuracy),
+    `${percent(score.low)} to ${percent(score.high)}`,
+    String(score.cut),
+    score.answerTokensMean.toFixed(1),
+    ...isSampled ? [percent(score.passAtOne ?? 0), percent(score.passAtTries ?? 0)] : [],
   ]);
-  return textTable([head, ...rows], new Set([1, 2, 3, 5, 6]));
+  const all = isSampled ? [...head, "pass@1", "pass@tries"] : head;
+  return textTable([all, ...rows], new Set([1, 2, 3, 5, 6, 7, 8]));
 }
 
 async function writeScores(

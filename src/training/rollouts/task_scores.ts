@@ -1,7 +1,10 @@
 /** How many of the makers' questions a model answers rightly, by task, with confidence intervals. */
+import { hashText } from "@/data/dice.ts";
 import { makeSample, type TaskName } from "@/data/makers/maker_registry.ts";
 import type { MakerSettings } from "@/data/makers/sample.ts";
+import { hashWords } from "@/random.ts";
 import type { ModelText } from "../model_text.ts";
+import { passAtK } from "../policy/difficulty.ts";
 import { type Answerer, replyText } from "./answerer.ts";
 import { gradeReply, type Question, questionOf } from "./question.ts";
 
@@ -18,6 +21,9 @@ export interface TaskScore {
   /** Answers that were cut at the bound. */
   readonly cut: number;
   readonly answerTokensMean: number;
+  /** With `tries`: chance that one sampled answer, or one of all tries, is right. */
+  readonly passAtOne?: number;
+  readonly passAtTries?: number;
   /** Some of the wrong replies. */
   readonly wrong: readonly WrongReply[];
 }
@@ -36,6 +42,8 @@ export interface ScoringOptions {
   readonly seed: number;
   readonly thinking: boolean;
   readonly answerTokensMax: number;
+  /** Answers of each question sampled at temperature 1 besides the greedy one. */
+  readonly tries?: number;
   readonly onProgress?: (done: number) => void;
 }
 
@@ -61,20 +69,45 @@ export async function scoreTask(
         questionOf(makeSample(task, { seed, index, settings }), { encoder, thinking }),
       );
     }
-    const asked = questions.map(({ encoded }) => ({ question: encoded, seed: 0 }));
-    const style = {
-      answersPerQuestion: 1,
-      temperature: 0,
-      tokensMax: options.answerTokensMax,
-    };
-    const answers = await options.answerer.answer(asked, style);
-    for (const [i, [answer]] of answers.entries()) {
-      const reply = replyText(answer!, options.text.tokenizer);
-      tally.add(questions[i]!, { reply, tokens: answer!.ids.length, isCut: !answer!.isFinished });
-    }
+    await answerGreedily(questions, options, tally);
+    await sampleTries(questions, options, tally);
     options.onProgress?.(last - first);
   }
   return tally.score(task);
+}
+
+async function answerGreedily(
+  questions: readonly Question[],
+  { answerer, text, answerTokensMax: tokensMax }: ScoringOptions,
+  tally: Tally,
+): Promise<void> {
+  const asked = questions.map(({ encoded }) => ({ question: encoded, seed: 0 }));
+  const style = { answersPerQuestion: 1, temperature: 0, tokensMax };
+  const answers = await answerer.answer(asked, style);
+  for (const [i, [answer]] of answers.entries()) {
+    const reply = replyText(answer!, text.tokenizer);
+    tally.add(questions[i]!, { reply, tokens: answer!.ids.length, isCut: !answer!.isFinished });
+  }
+}
+
+/** Answers for pass@k; each question draws by a seed of its own. */
+async function sampleTries(
+  questions: readonly Question[],
+  { answerer, text, answerTokensMax: tokensMax, tries = 0, seed }: ScoringOptions,
+  tally: Tally,
+): Promise<void> {
+  if (tries === 0) return;
+  const asked = questions.map(({ encoded, sample }) => ({
+    question: encoded,
+    seed: hashWords(seed, hashText(sample.id)),
+  }));
+  const style = { answersPerQuestion: tries, temperature: 1, tokensMax };
+  for (const [i, answers] of (await answerer.answer(asked, style)).entries()) {
+    const replies = answers.map((answer) => replyText(answer, text.tokenizer));
+    const grades = replies.map((reply) => gradeReply(questions[i]!, reply));
+    if (grades.includes(null)) continue;
+    tally.addTries({ tries, correct: grades.filter((grade) => grade === 1).length });
+  }
 }
 
 /**
@@ -98,6 +131,11 @@ class Tally {
   #answers = 0;
   #tokens = 0;
   readonly #wrong: WrongReply[] = [];
+  readonly #tried: { readonly tries: number; readonly correct: number }[] = [];
+
+  addTries(tried: { tries: number; correct: number }): void {
+    this.#tried.push(tried);
+  }
 
   add(question: Question, said: { reply: string; tokens: number; isCut: boolean }): void {
     const { id, turns: [turn] } = question.sample;
@@ -122,7 +160,16 @@ class Tally {
       ...wilsonInterval(right, count),
       cut: this.#cut,
       answerTokensMean: this.#tokens / Math.max(1, this.#answers),
+      ...this.#tried.length > 0 && {
+        passAtOne: this.#passAt(() => 1),
+        passAtTries: this.#passAt(({ tries }) => tries),
+      },
       wrong: this.#wrong,
     };
+  }
+
+  #passAt(k: (tried: { readonly tries: number }) => number): number {
+    const chances = this.#tried.map((tried) => passAtK({ ...tried, k: k(tried) }));
+    return chances.reduce((sum, chance) => sum + chance, 0) / chances.length;
   }
 }

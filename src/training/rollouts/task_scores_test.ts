@@ -68,3 +68,35 @@ Deno.test("scoreTask() counts right, wrong and cut answers of every question", a
     ["number/7/3", "none"],
   ]);
 });
+
+Deno.test("scoreTask() estimates pass@k from sampled answers", async () => {
+  const settings = defaultSettings(56);
+  const text = await openModelText(folder, await readConfig(diskFolder(folder)));
+  /** One question is never answered, the other two by one and by three of four tries. */
+  const right = [0, 1, 3];
+  const seeds: number[] = [];
+  const score = await scoreTask("number", 3, {
+    answerer: {
+      answer: (asked, { answersPerQuestion, temperature }) => {
+        if (temperature === 1) seeds.push(...asked.map(({ seed }) => seed));
+        return Promise.resolve(asked.map((_, index) => {
+          const [turn] = makeSample("number", { seed: 7, index, settings }).turns;
+          return Array.from({ length: answersPerQuestion }, (_, i): Answer => ({
+            ids: text.tokenizer.encode(i < right[index]! ? turn!.answer : "none"),
+            logprobs: [],
+            isFinished: false,
+          }));
+        }));
+      },
+    },
+    text,
+    settings,
+    seed: 7,
+    thinking: false,
+    answerTokensMax: 9,
+    tries: 4,
+  });
+  close(score.passAtOne!, (0 + 1 / 4 + 3 / 4) / 3);
+  close(score.passAtTries!, 2 / 3);
+  assert.equal(new Set(seeds).size, 3);
+});
