@@ -57,6 +57,7 @@ async function runTraining(flags: Flags, recipe: TrainingRecipe): Promise<number
   });
   const address = flags.string("page");
   const page = address === undefined ? undefined : servePage(report, address);
+  if (page) printLine(`watch: ${page.url}`);
   const thoughts = await judgeFlags(flags);
   const filtering = new ProgressLine("choosing questions", systemClock);
   const backend = await openBackend({ ...backendFlags(flags), training: true });

@@ -4,7 +4,6 @@
  */
 import type { RunReport } from "@/training/report/run_report.ts";
 import { UsageError } from "./flags.ts";
-import { printLine } from "./terminal.ts";
 
 /** Renews the page's body while it is looked at. */
 const script = `setInterval(async () => {
@@ -54,14 +53,21 @@ function respond(report: RunReport, { url }: Request): Response {
   }
 }
 
+export interface LivePage {
+  /** With a slash at its end. */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
 /** Serves the report until it is closed. */
-export function servePage(report: RunReport, address: string): { close(): Promise<void> } {
-  const server = Deno.serve({
-    ...parseAddress(address),
-    onListen: ({ hostname, port }) => {
-      const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-      printLine(`watch: http://${host}:${port}/`);
-    },
-  }, (request) => respond(report, request));
-  return { close: () => server.shutdown() };
+export function servePage(report: RunReport, address: string): LivePage {
+  let url = "";
+  const onListen = ({ hostname, port }: { hostname: string; port: number }) => {
+    url = `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}/`;
+  };
+  const server = Deno.serve(
+    { ...parseAddress(address), onListen },
+    (request) => respond(report, request),
+  );
+  return { url, close: () => server.shutdown() };
 }

@@ -13,7 +13,7 @@ const TOP = 10;
 const BOTTOM = 22;
 /** Neighbourhoods of a curve. */
 const BINS = 150;
-const TICKS = 4;
+const TICKS = 5;
 
 interface Bin {
   readonly x: number;
@@ -47,7 +47,8 @@ export function ticksOf(low: number, high: number): number[] {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough)!;
   const ticks: number[] = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) {
+  const first = Math.ceil(low / step - 1e-9);
+  for (let i = first === 0 ? 0 : first; i * step <= high + step * 1e-9; i++) {
     ticks.push(i * step);
   }
   return ticks;
@@ -63,7 +64,8 @@ function logTicks(low: number, high: number): number[] {
 export function numberText(value: number): string {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 0.001 || size >= 1e6) return value.toExponential(1).replace(".0e", "e");
+  if (size < 0.001 || size >= 1e9) return value.toExponential(1).replace(".0e", "e");
+  if (size >= 1e6) return `${Number((value / 1e6).toPrecision(3))}M`;
   if (size >= 10_000) return `${Number((value / 1000).toPrecision(3))}k`;
   return `${Number(value.toPrecision(3))}`;
 }

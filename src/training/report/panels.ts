@@ -46,13 +46,13 @@ const plans: readonly PanelPlan[] = [
   },
   {
     title: "Accuracy",
-    note: "answers that greedy decoding gets right",
+    note: "greedy, every token",
     curves: { right: (r) => r.accuracy },
     range: [0, 1],
   },
   {
     title: "Rate",
-    note: "schedule times the factor of AdaLRS",
+    note: "with the factor of AdaLRS",
     curves: { rate: (r) => r.rate },
     scale: "log",
     showsDecisions: true,
@@ -66,12 +66,12 @@ const plans: readonly PanelPlan[] = [
   { title: "Entropy", note: "nats per token", curves: { entropy: (r) => r.entropy } },
   {
     title: "Clipped tokens",
-    note: "share whose ratio left the clip range",
+    note: "share, by the ratio",
     curves: { clipped: (r) => r.clipFraction },
   },
   {
     title: "Divergence",
-    note: "from the policy that answered, nats",
+    note: "from what answered, nats",
     curves: { drift: (r) => r.approximateKl },
   },
   {
@@ -87,7 +87,7 @@ const plans: readonly PanelPlan[] = [
   },
   {
     title: "Expert balance",
-    note: "load-balance loss; the number of choices is perfect",
+    note: "best: the number of choices",
     curves: { balance: (r) => r.balance },
   },
   { title: "Curriculum", note: "level of new samples", curves: { level: (r) => r.level } },

@@ -40,7 +40,8 @@ figure, section, details {
   background: var(--card); border: 1px solid var(--line); border-radius: 10px;
 }
 section, details { margin-top: 1rem; }
-figcaption { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 0.5rem; }
+figcaption { display: flex; align-items: baseline; gap: 0 0.5rem; white-space: nowrap; }
+figcaption small { min-width: 0; overflow: hidden; text-overflow: ellipsis; }
 .keys { margin-left: auto; font-size: 0.82rem; }
 .key { margin-left: 0.7rem; color: var(--tone0); }
 .key.tone1 { color: var(--tone1); } .key.tone2 { color: var(--tone2); } .key.tone3 { color: var(--tone3); }
