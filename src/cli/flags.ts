@@ -39,7 +39,7 @@ export type CommandName = keyof typeof commands;
 /** What follows the name of a command that does several things. */
 const actions: Partial<Record<CommandName, string>> = {
   cluster: "plan|status|drain NODE|rebalance",
-  train: "RECIPE.json|NAME|recipes [NAME]|samples|export|soup|merge|score",
+  train: "RECIPE.json|NAME|recipes [NAME]|samples|export|soup|merge|score|probe-experts",
   bench: "[train]",
 };
 

@@ -1,6 +1,7 @@
 /**
  * What `train` does besides training: shows the shipped recipes, writes samples of the makers as
- * files, hands over to other engines, mixes models, merges low-rank additions, scores models.
+ * files, hands over to other engines, mixes models, merges low-rank additions, scores models, probes
+ * experts.
  */
 import { join } from "node:path";
 import { systemClock } from "@/clock.ts";
@@ -24,6 +25,7 @@ import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
 import { makerSettings } from "./train_makers.ts";
 import { mergeAdapter } from "./train_merge.ts";
+import { probe } from "./train_probe.ts";
 import { score } from "./train_score.ts";
 import { mixSoup } from "./train_soup.ts";
 
@@ -37,6 +39,7 @@ export const trainActions: Readonly<Record<string, Action>> = {
   soup: mixSoup,
   merge: mergeAdapter,
   score,
+  "probe-experts": probe,
 };
 
 /** Lists the shipped recipes, or prints one as the JSON that `train RECIPE.json` takes. */
