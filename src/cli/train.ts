@@ -28,7 +28,12 @@ export async function train(flags: Flags): Promise<number> {
   }
   if (unexpected !== undefined) throw new UsageError(`Unexpected argument "${unexpected}"`);
   const recipe = await openRecipe(what);
-  if (recipe.kind === "soup") return await mixSoup(flags);
+  if (recipe.kind === "soup") {
+    if (recipe.method === "greedy" && flags.string("evaluate") === undefined) {
+      throw new UsageError(`--evaluate is missing, ${recipe.name} chooses its members by a score`);
+    }
+    return await mixSoup(flags);
+  }
   return await runTraining(flags, changed(recipe, flags));
 }
 

@@ -65,5 +65,6 @@ Deno.test("train says what it can do", async () => {
   await assert.rejects(run("bake"), /Unknown recipe "bake", expected one of vit_warmup/);
   await assert.rejects(run("bake.json"), /Cannot read the recipe bake.json/);
   await assert.rejects(run("sft_basic"), /--model is missing/);
+  await assert.rejects(run("model_soup", "--model", nano), /--evaluate is missing, model_soup/);
   await assert.rejects(run("samples"), /--out is missing/);
 });
