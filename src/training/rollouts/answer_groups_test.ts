@@ -130,11 +130,13 @@ Deno.test("RewardJudge asks its judge of thoughts only where a thought counts", 
   const replies = [
     { question, answer, reply: `<think>so</think>\\boxed{${truth}}` },
     { question: { ...question, thinking: false }, answer, reply: truth },
+    { question, answer, reply: truth },
   ];
   const mixed = new RewardJudge({ accuracy: 0.6, format: 0.1, thought: 0.3 }, thoughts);
   assert.deepEqual(await mixed.judge(replies), [
     { accuracy: 1, format: 1, thought: null },
     { accuracy: 1, format: 1, thought: null },
+    { accuracy: 0, format: 0, thought: 0 },
   ]);
   assert.deepEqual(seen, [replies[0]!.reply]);
   await mixed.judge(replies, { onlyAccuracy: true });

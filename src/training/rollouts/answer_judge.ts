@@ -1,5 +1,11 @@
 /** The parts of an answer's reward: accuracy by a rule, format, the thought by a judge. */
-import { directFormatReward, formatReward, mixedReward, type Reward } from "../policy/rewards.ts";
+import {
+  directFormatReward,
+  formatReward,
+  mixedReward,
+  type Reward,
+  splitReply,
+} from "../policy/rewards.ts";
 import type { ThoughtJudge } from "../policy/thought_judge.ts";
 import type { Answer } from "./answerer.ts";
 import { gradeReply, type Question } from "./question.ts";
@@ -53,11 +59,16 @@ export class RewardJudge implements AnswerJudge {
     }));
   }
 
-  /** Only of those that were asked to think. */
+  /** Only of those that were asked to think; a reply without a thought needs no judge. */
   async #judgeThoughts(answers: readonly RepliedAnswer[]): Promise<Reward[]> {
     const rewards: Reward[] = answers.map(() => null);
     if (this.#thoughts === undefined) return rewards;
-    const asked = [...answers.keys()].filter((i) => answers[i]!.question.thinking);
+    const asked: number[] = [];
+    for (const [i, { question, reply }] of answers.entries()) {
+      if (!question.thinking) continue;
+      if ((splitReply(reply).thought ?? "").trim() === "") rewards[i] = 0;
+      else asked.push(i);
+    }
     const judged = await this.#thoughts.judge(asked.map((i) => ({
       sample: answers[i]!.question.sample,
       reply: answers[i]!.reply,
