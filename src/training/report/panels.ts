@@ -81,8 +81,12 @@ const plans: readonly PanelPlan[] = [
   },
   {
     title: "Groups",
-    note: "left out, and answers cut short",
-    curves: { "left out": (r) => r.droppedShare, cut: (r) => r.truncatedShare },
+    note: "left out, right at least once; answers cut short",
+    curves: {
+      "left out": (r) => r.droppedShare,
+      "right once": (r) => r.passRate,
+      cut: (r) => r.truncatedShare,
+    },
     range: [0, 1],
   },
   {
