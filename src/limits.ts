@@ -90,6 +90,8 @@ export const limits = {
   kernelMemory64PagesMax: 262_144,
   /** Estimated need up to which 32-bit addresses are used: the estimate may fall short. */
   narrowMemoryBytesMax: 3584 * MIB,
+  /** Models up to this size are put on a GPU without asking first how much memory it grants. */
+  gpuUntriedBytesMax: 1024 * MIB,
   /** File bytes on their way into a packed matrix. */
   packStagingBytesMax: 32 * MIB,
   /** Patches of one picture kept whole: 1792 x 1792 at patch size 14. */
@@ -224,6 +226,8 @@ export const limits = {
   /** Rows, and (row, expert) pairs, of one expert call. */
   clusterCallRowsMax: 8192,
   clusterCallPairsMax: 65_536,
+  /** How long running answers wait for shards after their server's GPU was lost. */
+  failoverCoverMs: 20_000,
   /** (row, expert) pairs that wait on a shard before it refuses more. */
   shardQueuePairsMax: 262_144,
   /** Experts read from disk that a front keeps when no shard answers for them. */

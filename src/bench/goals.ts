@@ -23,6 +23,7 @@ const goalTable: readonly GoalRow[] = [
   { row: "vit/tile/q4", judged: "ratio", floor: 2.4, aim: 3 },
   { row: "batch/1.7b/q4/b16", judged: "fraction", floor: 0.8, aim: 0.95 },
   { row: "moe/decode/30b-a3b/q4", judged: "fraction", floor: 0.7, aim: 0.85 },
+  { row: "step/dispatch", judged: "value", floor: 1 },
   { row: "step/overhead", judged: "value", floor: 3, aim: 1 },
 ];
 

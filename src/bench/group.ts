@@ -6,6 +6,7 @@ import type { Clock } from "@/clock.ts";
 import type { BackendOptions } from "@/kernels/open.ts";
 import { peakMemoryBytes } from "./host.ts";
 import type { LimitProbe, Limits } from "./limits.ts";
+import { dispatchMs } from "./dispatch.ts";
 import * as measure from "./measurements.ts";
 import { packedLoadSeconds } from "./packed_load.ts";
 import { type Group, type Measurement, rowName } from "./plan.ts";
@@ -107,6 +108,8 @@ class GroupRun {
         return await measure.pictureFirstToken(rig);
       case "skeleton":
         return 1000 / await measure.decode(rig);
+      case "dispatch":
+        return await dispatchMs(rig);
       case "packed": {
         const { group, shapesFolder, cacheFolder, backend, clock } = this.#options;
         const { shape, precision } = group;
@@ -151,6 +154,8 @@ class GroupRun {
         return { ...time, note: "one new tile, 272 prompt tokens" };
       case "skeleton":
         return { unit: "ms", better: "less", note: "a decode step of 28 layers without width" };
+      case "dispatch":
+        return { unit: "ms", better: "less", note: "JavaScript and submitting of that step" };
       case "memory":
         return { unit: "MiB", better: "less", note: "most ever resident in the process" };
     }

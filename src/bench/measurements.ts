@@ -61,7 +61,7 @@ export async function encodeTile(rig: Rig): Promise<number> {
   try {
     backend.write(tiles, rig.pixels());
     const startMs = clock.nowMs();
-    model.encodeTiles(tiles, 1, out);
+    await model.encodeTiles(tiles, 1, out);
     await backend.flush();
     // A GPU has only been told: what it computed is known when some of it arrives.
     if (backend.name === "webgpu") await backend.read(sliceRows(out, 0, 1));

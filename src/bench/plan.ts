@@ -14,6 +14,7 @@ export type Measurement =
   | { readonly kind: "tile" }
   | { readonly kind: "picture" }
   | { readonly kind: "skeleton" }
+  | { readonly kind: "dispatch" }
   | { readonly kind: "memory" }
   /** After `memory`, since it opens a second model. */
   | { readonly kind: "packed" };
@@ -86,7 +87,7 @@ function smokePlan(gpu: boolean): Group[] {
     ...simple("load", "prefill", "decode"),
     ...batches(4),
     ...simple("tile", "picture", "skeleton", "memory"),
-    ...gpu ? [] : simple("packed"),
+    ...simple(gpu ? "dispatch" : "packed"),
   ];
   return [
     decoderGroup("q4", { ...shape, measurements }),
@@ -154,7 +155,7 @@ function gpuPlan({ all, repeats }: PlanOptions): Group[] {
       shape: "skeleton",
       folder: "skeleton-28-layers",
       repeats,
-      measurements: simple("skeleton"),
+      measurements: simple("skeleton", "dispatch"),
     }),
     ...all
       ? [
@@ -207,6 +208,8 @@ export function rowName(group: Pick<Group, "shape" | "format">, measurement: Mea
       return `ttft/${of}/picture`;
     case "skeleton":
       return "step/skeleton";
+    case "dispatch":
+      return "step/dispatch";
   }
 }
 
@@ -216,7 +219,7 @@ export function expectedSeconds(group: Group, measurement: Measurement): number 
   const samples = group.repeats + 1;
   const seconds = { load: 12, prefill: 9, decode: 2.5, batch: 3, tile: 3, picture: 18 };
   const of = measurement.kind;
-  if (of === "memory" || of === "skeleton") return 0.5;
+  if (of === "memory" || of === "skeleton" || of === "dispatch") return 0.5;
   if (of === "load" || of === "packed") return seconds.load * size;
   if (of === "tile") return group.shape === "vit" ? 12 * samples : 0.5;
   return seconds[of] * size * samples;

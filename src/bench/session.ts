@@ -11,6 +11,7 @@ import type { GroupMessage } from "./group.ts";
 import { runGroupProcess } from "./group_runner.ts";
 import { commitName, loadAverage, processorName } from "./host.ts";
 import type { LimitProbe, Limits } from "./limits.ts";
+import { measureBrowserGpu } from "./peers/browser_gpu.ts";
 import type { Peer, PeerContext, PeerResult } from "./peers/peer.ts";
 import { expectedSeconds, type Group, rowName } from "./plan.ts";
 import {
@@ -75,7 +76,9 @@ export class Session {
     let expected = 0;
     for (const group of options.groups) {
       for (const each of group.measurements) expected += expectedSeconds(group, each);
-      for (const peer of options.peers) if (isPeerOf(peer, group)) expected += peerSeconds(peer);
+      for (const peer of options.peers) {
+        if (this.#isPeerOf(peer, group)) expected += peerSeconds(peer);
+      }
     }
     this.#expectedSeconds = expected;
   }
@@ -88,6 +91,7 @@ export class Session {
     for (const peer of peers) await peer.check(this.#peerContext());
     await this.#measureLimits();
     for (const group of groups) await this.#runGroup(group);
+    await this.#runBrowserGpu();
     await this.#measureLimits();
     this.#deriveOverhead();
     const environment = await this.#environment(date, firstLoad);
@@ -104,7 +108,7 @@ export class Session {
   async #runGroup(group: Group): Promise<void> {
     const { backend, rootFolder, cacheFolder } = this.#options;
     const results = new Map<Peer, readonly PeerResult[]>();
-    for (const peer of this.#options.peers.filter((peer) => isPeerOf(peer, group))) {
+    for (const peer of this.#options.peers.filter((peer) => this.#isPeerOf(peer, group))) {
       const config = await readShape(`${rootFolder}/benchmarks/shapes/${group.folder}`);
       const format = group.format === "q8" ? "q8" : "q4";
       const task = { shape: group.shape, config, format } as const;
@@ -121,6 +125,15 @@ export class Session {
     const probe = { measure: () => this.#measureLimits() };
     await runGroupProcess(task, { probe, tell: (message) => this.#hear(group, message) });
     for (const [peer, each] of results) this.#addPeer(peer, { results: each, firstRow });
+  }
+
+  /** Beside a GPU's own rows: engines for pages, which run on no GPU of this process. */
+  async #runBrowserGpu(): Promise<void> {
+    const { backend, peers, rootFolder } = this.#options;
+    if (backend.name !== "webgpu" || peers.length === 0) return;
+    const shapesFolder = `${rootFolder}/benchmarks/shapes`;
+    const context = this.#peerContext();
+    this.#rows.push(...await measureBrowserGpu({ context, peers, shapesFolder }));
   }
 
   #hear(group: Group, message: GroupMessage): void {
@@ -218,6 +231,11 @@ export class Session {
     const { cacheFolder, repeats, clock } = this.#options;
     const progress = (text: string) => this.#report(text);
     return { cacheFolder, threads: this.#threads, repeats, clock, progress };
+  }
+
+  /** A GPU's rows have no peers: those compute on the processor, or in a page. */
+  #isPeerOf(peer: Peer, group: Group): boolean {
+    return this.#options.backend.name !== "webgpu" && isPeerOf(peer, group);
   }
 
   #report(text: string): void {

@@ -15,6 +15,7 @@ import { limits } from "@/limits.ts";
 import type { WholeRequest } from "@/media/tiling.ts";
 import type { ModelConfig } from "@/model/config.ts";
 import type { ExpertExecutor } from "@/model/experts.ts";
+import { partsText } from "@/model/host_parts.ts";
 import { type LoadedModel, loadModel, type LoadOptions } from "@/model/load.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Metrics } from "@/telemetry/metrics.ts";
@@ -47,6 +48,8 @@ export interface OpenModelOptions extends Omit<LoadOptions, "backend" | "bounds"
 
 /** Parts that only some places have. */
 export interface ServerParts {
+  /** Experts may be computed in other numeric classes too. */
+  readonly mixedClasses?: boolean | undefined;
   readonly experts?: ExpertExecutor | undefined;
   /** May refuse requests before the engine gets them. */
   guard?(engine: Engine): Generator;
@@ -70,20 +73,23 @@ export async function openModel(
   parts: ServerParts = {},
 ): Promise<OpenedModel> {
   const { folder, id } = options;
-  const load = (folder: FileFolder, experts?: ExpertExecutor) => {
+  const { host, ...whole } = options;
+  const load = (folder: FileFolder, own: Pick<LoadOptions, "experts" | "host"> = {}) => {
     const bounds = { contextTokens: options.contextTokens ?? CONTEXT_TOKENS_DEFAULT };
-    return loadModel({ ...options, folder, backend, bounds, ...(experts && { experts }) });
+    return loadModel({ ...whole, ...own, folder, backend, bounds });
   };
-  const loaded = await load(folder, parts.experts);
+  const { experts } = parts;
+  const loaded = await load(folder, { host, ...(experts && { experts }) });
   const { model, precision } = loaded;
   const tokenizer = await openTokenizer(options, model.vocabularySize);
   const promptTokens = findPromptTokens(tokenizer);
   const usableVocabulary = Math.min(tokenizer.size, model.vocabularySize);
   const wholePictures = options.anyRes ? wholeRequest(loaded) : undefined;
   const kvFormat = options.kvFormat ?? kvFormatDefault(precision);
-  const draft = await parts.openDraft?.({ load, tokenizer, kvFormat });
+  const draft = await parts.openDraft?.({ load: (folder) => load(folder), tokenizer, kvFormat });
   const quantization = precisionLabel(precision);
-  const numericClass = [backend.description.numericClass, quantization, `kv-${kvFormat}`].join("/");
+  const ownClass = [numericClassOf(backend, host), quantization, `kv-${kvFormat}`].join("/");
+  const numericClass = parts.mixedClasses ? `${ownClass}/mixed` : ownClass;
   const archive = await parts.openArchive?.(numericClass);
   const engine = new Engine({
     model,
@@ -117,10 +123,18 @@ export async function openModel(
       architecture: architectureOf(loaded.config),
       parameterCount: loaded.parameterCount,
       quantization,
-      backend: `${backend.name} ${backend.description.variant}`,
+      backend: `${backend.name} ${backend.description.variant}` +
+        (host ? ` + ${host.backend.name} (${partsText(host.parts)})` : ""),
     },
   };
   return { served, engine };
+}
+
+/** Where two backends compute, it matters which of them computes what. */
+function numericClassOf(backend: Backend, host: LoadOptions["host"]): string {
+  const { numericClass } = backend.description;
+  if (!host) return numericClass;
+  return `${numericClass}+${host.backend.description.numericClass} (${partsText(host.parts)})`;
 }
 
 function pictureRules({ model, config }: LoadedModel, options: OpenModelOptions) {

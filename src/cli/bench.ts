@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chartSvg } from "@/bench/chart.ts";
 import { DeviceProbe, TeamProbe } from "@/bench/limit_probe.ts";
+import { browserGpuPeers } from "@/bench/peers/browser_gpu.ts";
 import { llamaCpp } from "@/bench/peers/llama_cpp.ts";
 import { onnxruntimeWeb } from "@/bench/peers/onnxruntime_web.ts";
 import type { Peer } from "@/bench/peers/peer.ts";
@@ -105,7 +106,9 @@ export async function bench(flags: Flags): Promise<number> {
   const smoke = flags.on("smoke");
   const gpu = flags.string("backend") === "webgpu";
   const groups = planGroups({ all: flags.on("all"), smoke, gpu, repeats, ...(only && { only }) });
-  if (groups.length === 0) throw new UsageError(`--only ${only} matches no row`);
+  const peers = chosenPeers(flags).filter(({ name }) => !gpu || browserGpuPeers.includes(name));
+  const isBrowserOnly = gpu && peers.length > 0 && only === "browser/*";
+  if (groups.length === 0 && !isBrowserOnly) throw new UsageError(`--only ${only} matches no row`);
   const kernels = { threads, ...(variant && { variant }) };
   if (flags.on("profile")) return await showProfiles(groups, kernels);
   await using probe = gpu
@@ -113,7 +116,7 @@ export async function bench(flags: Flags): Promise<number> {
     : new TeamProbe({ ...kernels, clock: systemClock, brief: smoke });
   const session = new Session({
     groups,
-    peers: chosenPeers(flags),
+    peers,
     backend: { name: gpu ? "webgpu" : "wasm", ...kernels },
     threads,
     repeats,

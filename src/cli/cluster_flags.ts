@@ -10,6 +10,7 @@ import type { Backend } from "@/kernels/backend.ts";
 import type { Logger } from "@/telemetry/log.ts";
 import type { Tracer } from "@/telemetry/trace.ts";
 import { type Precision, precisionLabel } from "@/weights/precision.ts";
+import { cacheFolder } from "./cache_folder.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { modelIdentity } from "./model_identity.ts";
 
@@ -37,6 +38,8 @@ export interface ClusterFlags extends Rendezvous, ClusterProtection {
   readonly localExperts: "none" | "some" | "all";
   /** "bf16": shorter rows and results that may change tokens. By default exact. */
   readonly wire?: "exact" | "bf16" | undefined;
+  /** Shards of other numeric classes are taken: equal tokens are then not promised. */
+  readonly mixedClasses?: boolean | undefined;
   /** Takes a span for every layer's call; by default those of OpenTelemetry, if it is on. */
   readonly tracer?: Tracer | undefined;
 }
@@ -50,12 +53,16 @@ export async function clusterFlags(flags: Flags): Promise<ClusterFlags | undefin
     throw new UsageError("--cluster-listen is for shards that --join this server, not for NATS");
   }
   const wire = flags.string("wire") as ClusterFlags["wire"];
-  if (wire === "bf16" && flags.on("exact")) {
-    throw new UsageError("--exact and --wire bf16 exclude each other");
+  const mixedClasses = flags.on("mixed-classes");
+  for (const [flag, isOn] of [["wire bf16", wire === "bf16"], ["mixed-classes", mixedClasses]]) {
+    if (isOn && flags.on("exact")) {
+      throw new UsageError(`--exact and --${flag} exclude each other`);
+    }
   }
   return {
     ...rendezvous,
     wire,
+    mixedClasses,
     ...await clusterProtection(flags),
     listen,
     name: nodeNameFlag(flags),
@@ -108,6 +115,11 @@ async function textOf(flag: string, path: string): Promise<string> {
 /** The name of all clusters: a cluster is known by its secret and its weights. */
 const CLUSTER = "flotilla";
 
+/** What results of a node depend on beside weights and rows. */
+export function numericClassOf(backend: Backend, precision: Precision): string {
+  return `${backend.description.numericClass}/${precisionLabel(precision)}`;
+}
+
 /** What a node shows in its handshakes; hashing large files takes a while the first time. */
 export async function clusterIdentity(args: {
   role: "front" | "shard";
@@ -122,14 +134,13 @@ export async function clusterIdentity(args: {
   const memoryPath = await hashMemory(log);
   const files = await modelIdentity(folder, { memoryPath, log });
   const drawn = synthetic ? createHash("sha256").update(`${files} drawn`).digest("hex") : files;
-  const numericClass = `${backend.description.numericClass}/${precisionLabel(precision)}`;
+  const numericClass = numericClassOf(backend, precision);
   return { role, nodeId, cluster: CLUSTER, numericClass, weightHash: `sha256:${drawn}` };
 }
 
 /** Where hashes of large files are remembered between starts. */
 async function hashMemory(log: Logger): Promise<string> {
-  const cache = Deno.env.get("XDG_CACHE_HOME") ?? join(Deno.env.get("HOME") ?? ".", ".cache");
-  const folder = join(cache, "flotilla");
+  const folder = cacheFolder();
   try {
     await Deno.mkdir(folder, { recursive: true });
   } catch (error) {

@@ -77,6 +77,10 @@ export async function openClusterExperts(
   const grid = new ExpertGrid({ layers: store.layers, experts: store.moe.experts });
   const identity = await frontIdentity(backend, { ...model, precision, name: cluster.name });
   const facts = { identity, precision, grid, log };
+  if (cluster.mixedClasses) {
+    const ours = identity.numericClass;
+    log.warn("shards of other numeric classes are taken: equal tokens are not promised", { ours });
+  }
   const registry = await openRegistry(facts, cluster);
   const transport = transportOf(facts, cluster);
   const front = openFront(facts, cluster, { registry, transport, bank, metrics });
@@ -139,9 +143,11 @@ async function openRegistry(facts: FrontFacts, cluster: ClusterFlags): Promise<S
   return new LeasedShards(await openNatsMembership(nats, { identity, format, grid, log }), member);
 }
 
-function transportOf({ identity }: FrontFacts, cluster: ClusterFlags): ClusterTransport {
-  const { secret, tls, allowPlaintext } = cluster;
+function transportOf(facts: FrontFacts, cluster: ClusterFlags): ClusterTransport {
+  const { secret, tls, allowPlaintext, mixedClasses } = cluster;
   const protection = { secret, tls, allowPlaintext };
+  // No class of its own fits all: shards need not be told that the server mixes them.
+  const identity = mixedClasses ? { ...facts.identity, numericClass: "" } : facts.identity;
   return new ClusterTransport({ clock: systemClock, identity: () => identity, ...protection });
 }
 
@@ -155,7 +161,8 @@ function openFront(
     metrics: Metrics;
   },
 ): ClusterFront {
-  const { numericClass, weightHash, nodeId } = identity;
+  const { weightHash, nodeId } = identity;
+  const numericClass = cluster.mixedClasses ? undefined : identity.numericClass;
   const { registry, transport, bank, metrics } = parts;
   const { replicas, localExperts } = cluster;
   return new ClusterFront({

@@ -13,6 +13,7 @@ import { precisionLabel } from "@/weights/precision.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { namesIn } from "@/weights/source.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { parseSize } from "./sizes.ts";
 
 import { precisionFlags } from "./precision_flags.ts";
 import { byteText, shortNumber, textTable } from "@/text_table.ts";
@@ -53,27 +54,18 @@ export interface ClusterPlan {
   readonly loadSeconds: number;
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  MB: 1e6,
-  GB: 1e9,
-  MIB: 2 ** 20,
-  GIB: 2 ** 30,
-};
-
 /** e.g. "3x8GiB,16GiB:2": three boxes of 8 GiB, and one of 16 GiB that is twice as fast. */
 export function parseBoxes(text: string): Box[] {
   const boxes: Box[] = [];
   for (const part of text.split(",")) {
-    const match = /^(?:(\d{1,3})x)?(\d+(?:\.\d+)?)(MB|GB|MiB|GiB)(?::(\d+(?:\.\d+)?))?$/i.exec(
-      part,
-    );
-    const [, count = "1", size = "", unit = "", speed = "1"] = match ?? [];
-    if (!match || Number(count) === 0 || Number(speed) === 0) {
+    const match = /^(?:(\d{1,3})x)?([\d.]+[a-z]+)(?::(\d+(?:\.\d+)?))?$/i.exec(part);
+    const [, count = "1", size = "", speed = "1"] = match ?? [];
+    const boxBytes = parseSize(size);
+    if (boxBytes === undefined || Number(count) === 0 || Number(speed) === 0) {
       throw new UsageError(
         `--nodes has "${part}", expected SIZE, COUNTxSIZE or SIZE:SPEED, e.g. 3x8GiB`,
       );
     }
-    const boxBytes = Math.floor(Number(size) * UNITS[unit.toUpperCase()]!);
     for (let i = 0; i < Number(count); i++) {
       const id = `box-${`${boxes.length + 1}`.padStart(2, "0")}`;
       const memoryBytes = Math.floor(boxBytes * limits.expertMemoryShare);

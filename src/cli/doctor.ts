@@ -5,8 +5,12 @@ import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import { obstacle, probeFeatures } from "@/kernels/wasm/features.ts";
 import { WIDE_VARIANT } from "@/kernels/wasm/variants.ts";
 import { adapterObstacle, openDevice } from "@/kernels/webgpu/device.ts";
+import { OperatingError } from "@/errors.ts";
+import { tuningText } from "@/kernels/webgpu/tuning.ts";
 import { limits } from "@/limits.ts";
-import { planText } from "@/engine/memory_plan.ts";
+import { Logger } from "@/telemetry/log.ts";
+import { placementText } from "@/engine/gpu_placement.ts";
+import { type MemoryPlan, planText } from "@/engine/memory_plan.ts";
 import type { Flags } from "./flags.ts";
 
 import { printLine } from "./terminal.ts";
@@ -76,8 +80,29 @@ async function modelNeeds(flags: Flags): Promise<{ findings: Finding[]; largestB
       ok: plan.totalBytes <= availableBytes,
       detail: `${id} needs up to ${planText(plan)}; ${gib(availableBytes)} GiB are available`,
     });
+    const placed = await placement(flags, { id, plan });
+    if (placed) findings.push(placed);
   }
   return { findings, largestBytes };
+}
+
+/** What of a model `--backend webgpu` puts where; undefined where a GPU is neither there nor named. */
+async function placement(
+  flags: Flags,
+  { id, plan }: { id: string; plan: MemoryPlan },
+): Promise<Finding | undefined> {
+  const isNamed = flags.string("backend") === "webgpu" ||
+    flags.string("gpu-memory") !== undefined ||
+    flags.string("gpu-experts") !== undefined;
+  if (!isNamed && !(await gpu()).ok) return undefined;
+  const { gpuFlags, gpuPlacement } = await import("./gpu_flags.ts");
+  try {
+    const placed = await gpuPlacement(plan, gpuFlags(flags));
+    return { name: "gpu plan", ok: true, detail: `${id}: ${placementText(placed)}` };
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error;
+    return { name: "gpu plan", ok: false, detail: `${id} runs on wasm: ${error.message}` };
+  }
 }
 
 /** Whether models beyond 32-bit addresses can run. */
@@ -98,15 +123,34 @@ function wideKernels(): Finding {
 async function gpu(): Promise<Finding> {
   const obstacle = await adapterObstacle(navigator.gpu);
   if (obstacle !== undefined) return { name: "webgpu", ok: false, detail: obstacle };
-  const { gpu: device, adapterName, isSoftware } = await openDevice(navigator.gpu);
+  const { gpu: device, adapterName, isSoftware, features } = await openDevice(navigator.gpu);
   const bindingMib = Math.floor(device.limits.maxStorageBufferBindingSize / 2 ** 20);
   device.destroy();
   const kind = isSoftware ? ", which is the processor: slower than the wasm kernels" : "";
+  const has = [...features].filter((feature) => feature !== "timestamp-query").join(", ");
   return {
     name: "webgpu",
     ok: !isSoftware,
-    detail: `${adapterName}${kind}; tensors up to ${bindingMib} MiB`,
+    detail: `${adapterName}${kind}; tensors up to ${bindingMib} MiB${has && `; ${has}`}`,
   };
+}
+
+/** What suits the GPU, as measured before or with `--tune`; undefined without a GPU. */
+async function gpuTuning(flags: Flags): Promise<Finding | undefined> {
+  if (await adapterObstacle(navigator.gpu) !== undefined) return undefined;
+  const { knownTuning, newTuning } = await import("./gpu_tuning.ts");
+  const device = await openDevice(navigator.gpu);
+  try {
+    const tuning = flags.on("tune")
+      ? await newTuning(device, { log: new Logger({ level: "warn", format: "pretty" }) })
+      : await knownTuning(device);
+    if (tuning) return { name: "gpu tuning", ok: true, detail: tuningText(tuning) };
+    if (device.isSoftware) return undefined;
+    const detail = "not measured yet: the first start with --backend webgpu does it, or --tune";
+    return { name: "gpu tuning", ok: true, detail };
+  } finally {
+    device.gpu.destroy();
+  }
 }
 
 /** Looks at the machine, and at the models of `--model`. */
@@ -140,6 +184,7 @@ export async function examine(flags: Flags): Promise<Report> {
       detail: ffmpeg ? "ffmpeg found" : "ffmpeg is not installed: frame lists and GIF/WebP only",
     },
     await gpu(),
+    ...[await gpuTuning(flags)].filter((finding) => finding !== undefined),
   ];
   return {
     deno: Deno.version.deno,

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from "node:util";
 import { variants } from "@/kernels/wasm/variants.ts";
+import { parseSize } from "./sizes.ts";
 import { trainFlags } from "./train_flags.ts";
 
 /** Raised for a wrong command line; the message names flag, value and expectation. */
@@ -78,6 +79,22 @@ const flagTable: readonly FlagRow[] = [
     commands: [...computing, "parity", "doctor", "train", "bench"],
     ...oneOf("wasm", "webgpu", "reference"),
     help: "Executor of the model program (wasm)",
+  },
+  {
+    name: "gpu-memory",
+    commands: planning,
+    value: "SIZE",
+    check: (value: string) => parseSize(value) !== undefined,
+    expected: "a size like 8GiB or 500MB",
+    help: "Memory of the GPU for a model; what does not fit stays on wasm. Default: what it grants",
+  },
+  {
+    name: "gpu-experts",
+    commands: planning,
+    value: "all|none|N",
+    check: (value: string) => /^(all|none|\d{1,4})$/.test(value),
+    expected: "all, none, or a number of layers",
+    help: "Sparse layers whose experts are on the GPU, others stay on wasm; default: what fits",
   },
   {
     name: "variant",
@@ -280,6 +297,12 @@ const flagTable: readonly FlagRow[] = [
     help: "Rows between nodes: exact, or shorter ones that may change tokens (exact)",
   },
   {
+    name: "mixed-classes",
+    commands: ["serve"],
+    help:
+      "Shards may compute otherwise than this server (GPU and wasm): no promise of equal tokens",
+  },
+  {
     name: "listen",
     commands: ["shard"],
     value: "ADDRESS",
@@ -375,6 +398,11 @@ const flagTable: readonly FlagRow[] = [
     help: "Picture to ask about",
   },
   { name: "json", commands: ["doctor", "cluster"], help: "Print JSON" },
+  {
+    name: "tune",
+    commands: ["doctor"],
+    help: "Measure anew which kernels suit the GPU, and keep that for later starts",
+  },
   {
     name: "url",
     commands: ["cluster"],

@@ -54,7 +54,7 @@ export class GoldenPrompt {
     const tiles = backend.allocate("u8", golden.shape);
     backend.write(tiles, golden.values);
     this.#visual = backend.allocate("f32", [count * tokensPerTile, hiddenWidth]);
-    this.#model.encodeTiles(tiles, count, this.#visual);
+    await this.#model.encodeTiles(tiles, count, this.#visual);
     await backend.flush();
     backend.free(tiles);
   }

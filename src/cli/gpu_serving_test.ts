@@ -47,12 +47,17 @@ Deno.test("openOnGpu() names the class and the backend that answer after a loss"
     },
     close: () => Promise.resolve(),
   });
-  const servings = [["gpu", true], ["wasm", false]].map(([name, isLost]) => ({
-    served: { id: "model", numericClass: `${name}/1`, facts: { backend: name } },
-    engine: engine(isLost === true),
-    backend: { lost: undefined },
-    close: () => Promise.resolve(),
-  })) as unknown as Serving[];
+  const closed: unknown[] = [];
+  const servings = [["gpu", true], ["wasm", false]].map(([name, isLost]) => {
+    const own = engine(isLost === true);
+    return {
+      served: { id: "model", numericClass: `${name}/1`, facts: { backend: name }, generator: own },
+      engine: own,
+      backend: { lost: undefined },
+      problem: () => undefined,
+      close: () => Promise.resolve(closed.push(name)),
+    };
+  }) as unknown as Serving[];
   const serving = await openOnGpu(
     optionsWith(new Metrics()),
     ({ backend }) => Promise.resolve(servings[backend.name === "webgpu" ? 0 : 1]!),
@@ -63,5 +68,7 @@ Deno.test("openOnGpu() names the class and the backend that answer after a loss"
   for await (const _ of serving.served.generator.submit(request, {}));
   assert.equal(serving.served.numericClass, "wasm/1");
   assert.equal(serving.served.facts.backend, "wasm");
+  assert.deepEqual(closed, ["gpu"]);
   await serving.close();
+  assert.deepEqual(closed, ["gpu", "wasm"]);
 });

@@ -17,6 +17,7 @@ import { backendFlags } from "./backend_flags.ts";
 import { type ClusterFlags, clusterFlags } from "./cluster_flags.ts";
 import { engineFlags } from "./engine_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { gpuFlags } from "./gpu_flags.ts";
 import { offerFolder } from "./offers.ts";
 import { precisionFlags } from "./precision_flags.ts";
 import { openServing, type Serving, type ServingOptions } from "./serving.ts";
@@ -51,6 +52,7 @@ export function servingOptions(
     backend: backendFlags(flags),
     ...precisionFlags(flags),
     ...engineFlags(flags),
+    gpu: gpuFlags(flags),
     synthetic: flags.on("synthetic"),
     verify: flags.on("verify"),
     contextTokens: flags.number("context"),

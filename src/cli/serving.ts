@@ -10,7 +10,9 @@ import type { Archive } from "@/engine/archive.ts";
 import { type MemoryPlan, planMemory } from "@/engine/memory_plan.ts";
 import type { OperatingError } from "@/errors.ts";
 import type { Backend } from "@/kernels/backend.ts";
+import { placementText } from "@/engine/gpu_placement.ts";
 import { type BackendOptions, openBackend } from "@/kernels/open.ts";
+import type { HostPlacement } from "@/model/host_layers.ts";
 import { limits } from "@/limits.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { hashOf } from "@/weights/file_hash.ts";
@@ -18,14 +20,18 @@ import { openArchive } from "./archive.ts";
 import type { ClusterFlags } from "./cluster_flags.ts";
 import { openClusterExperts } from "./cluster_front.ts";
 import { openDraft } from "./draft.ts";
+import { type GpuFlags, gpuPlacement, openHost } from "./gpu_flags.ts";
 import { openOnGpu } from "./gpu_serving.ts";
+import { tunedBackend } from "./gpu_tuning.ts";
 import type { EngineFlags } from "./engine_flags.ts";
 
 /** What is not said of the precision is as in `precisionOf`. */
 export interface ServingOptions
-  extends Omit<OpenModelOptions, "folder" | "verify" | "experts" | "clock">, EngineFlags {
+  extends Omit<OpenModelOptions, "folder" | "verify" | "experts" | "host" | "clock">, EngineFlags {
   readonly folder: string;
   readonly backend: BackendOptions;
+  /** What of the model a GPU gets. */
+  readonly gpu?: GpuFlags;
   /** Compare the hashes of a packed folder's files before loading. */
   readonly verify?: boolean;
   /** Shards that compute the experts. */
@@ -58,14 +64,34 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
 
 async function openWhole(options: ServingOptions): Promise<Serving> {
   const plan = await servingMemory(options);
+  if (options.backend.name === "webgpu") return await openPlaced(options, plan);
   options.onPlan?.(plan);
   const backend = await openBackend({ memoryBytes: plan.totalBytes, ...options.backend });
   try {
-    return await serveOn(backend, options);
+    const serving = await serveOn(backend, options);
+    return { ...serving, close: () => serving.close().then(() => backend.close()) };
   } catch (error) {
     await backend.close();
     throw error;
   }
+}
+
+/** On a GPU, and on the processor what the GPU does not take. */
+async function openPlaced(options: ServingOptions, plan: MemoryPlan): Promise<Serving> {
+  const { gpu = {}, log, id } = options;
+  const placement = await gpuPlacement(plan, gpu);
+  await using stack = new AsyncDisposableStack();
+  const tuned = await tunedBackend(options.backend, { log });
+  const backend = await openBackend({ ...tuned, gpuMemoryBytes: gpu.memoryBytes });
+  stack.defer(() => backend.close());
+  const host = await openHost(placement, options.backend);
+  if (host) {
+    stack.defer(() => host.backend.close());
+    log.info("model is placed", { model: id, placement: placementText(placement) });
+  }
+  const serving = await serveOn(backend, options, host);
+  const opened = stack.move();
+  return { ...serving, close: () => serving.close().then(() => opened.disposeAsync()) };
 }
 
 /** The memory that serving takes; throws OperatingError("checkpoint_invalid") for a bad folder. */
@@ -81,7 +107,12 @@ export async function servingMemory(
   });
 }
 
-async function serveOn(backend: Backend, options: ServingOptions): Promise<Serving> {
+/** The backends stay with the caller. */
+async function serveOn(
+  backend: Backend,
+  options: ServingOptions,
+  host?: HostPlacement,
+): Promise<Serving> {
   const { generationMs, draftFolder } = options;
   const cluster = options.cluster && await openClusterExperts(backend, options, options.cluster);
   const { served, engine } = await openModel(backend, {
@@ -90,8 +121,10 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
     verify: options.verify ? hashOf : undefined,
     bounds: { ...options.bounds, ...(generationMs !== undefined && { generationMs }) },
     clock: systemClock,
+    host,
   }, {
     experts: cluster?.experts,
+    mixedClasses: options.cluster?.mixedClasses,
     ...(cluster && { guard: (engine) => cluster.guard(engine) }),
     openDraft: (opened) => openDraft({ folder: draftFolder, ...opened }),
     openArchive: (numericClass) => openModelArchive(options, numericClass),
@@ -99,7 +132,6 @@ async function serveOn(backend: Backend, options: ServingOptions): Promise<Servi
   const close = async () => {
     await engine.close();
     await cluster?.close();
-    await backend.close();
   };
   const problem = () => cluster?.front.problem();
   return { served, engine, backend, problem, cluster: cluster?.front, close };

@@ -6,12 +6,12 @@ import { Holdings } from "@/cluster/holdings.ts";
 import type { NodeIdentity } from "@/cluster/handshake.ts";
 import { Dialer } from "@/cluster/dialer.ts";
 import { capacityOf } from "@/cluster/placement.ts";
+import type { Connection } from "@/cluster/connection.ts";
 import type { Member, Membership } from "@/cluster/membership.ts";
 import { ClusterTransport } from "@/cluster/transport.ts";
-import type { Backend } from "@/kernels/backend.ts";
-import { openBackend } from "@/kernels/open.ts";
-import { ExpertBank } from "@/model/expert_bank.ts";
 import { ExpertStore } from "@/model/expert_store.ts";
+import { adapterObstacle } from "@/kernels/webgpu/device.ts";
+import { usableDeviceBytes } from "@/kernels/webgpu/memory_trial.ts";
 import { limits } from "@/limits.ts";
 import { Logger, type LogLevel } from "@/telemetry/log.ts";
 import { precisionLabel } from "@/weights/precision.ts";
@@ -22,12 +22,14 @@ import {
   clusterProtection,
   nodeName,
   nodeNameFlag,
+  numericClassOf,
   rendezvousOf,
 } from "./cluster_flags.ts";
 import { openNatsMembership } from "./cluster_nats.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { precisionFlags } from "./precision_flags.ts";
 import { modelFolders } from "./serve.ts";
+import { ShardExperts } from "./shard_experts.ts";
 import { printLine } from "./terminal.ts";
 
 const MIB = 1024 * 1024;
@@ -51,9 +53,12 @@ function offeredSlots(flags: Flags, grid: ExpertGrid): Set<number> | undefined {
   return slots;
 }
 
-function memoryFor(flags: Flags, need: number): number {
+async function memoryFor(flags: Flags, need: number): Promise<number> {
   const mib = flags.number("expert-mib");
   if (mib !== undefined) return mib * MIB;
+  if (flags.string("backend") === "webgpu" && await adapterObstacle(navigator.gpu) === undefined) {
+    return await usableDeviceBytes(need + WORK_BYTES) - WORK_BYTES;
+  }
   return Math.min(need, Math.floor(limits.expertMemoryShare * Deno.systemMemoryInfo().available));
 }
 
@@ -61,8 +66,7 @@ function memoryFor(flags: Flags, need: number): number {
 interface Workshop {
   readonly grid: ExpertGrid;
   readonly store: ExpertStore;
-  readonly backend: Backend;
-  readonly bank: ExpertBank;
+  readonly experts: ShardExperts;
   /** Memory for experts. */
   readonly memoryBytes: number;
   /** Bytes of an expert. */
@@ -70,24 +74,27 @@ interface Workshop {
   readonly offers: ReadonlySet<number> | undefined;
 }
 
-async function openWorkshop(flags: Flags, folder: string): Promise<Workshop> {
-  const store = await ExpertStore.open({
-    folder: diskFolder(folder),
-    synthetic: flags.on("synthetic"),
-    ...precisionFlags(flags),
-  });
+async function openWorkshop(
+  flags: Flags,
+  { folder, log }: { folder: string; log: Logger },
+): Promise<Workshop> {
+  const openStore = () =>
+    ExpertStore.open({
+      folder: diskFolder(folder),
+      synthetic: flags.on("synthetic"),
+      ...precisionFlags(flags),
+    });
+  const store = await openStore();
   const grid = new ExpertGrid({ layers: store.layers, experts: store.moe.experts });
   const offers = offeredSlots(flags, grid);
   const { layerBytes } = store;
   const sizeOf = (slot: number) => layerBytes[grid.rowOf(slot)]!;
   const slots = offers ?? Array.from({ length: grid.size }, (_, slot) => slot);
-  const memoryBytes = memoryFor(flags, [...slots].reduce((sum, slot) => sum + sizeOf(slot), 0));
-  const backend = await openBackend({
-    memoryBytes: memoryBytes + WORK_BYTES,
-    ...backendFlags(flags),
-  });
-  const bank = new ExpertBank(backend, store, { mayHoldUp: true });
-  return { grid, store, backend, bank, memoryBytes, sizeOf, offers };
+  const need = [...slots].reduce((sum, slot) => sum + sizeOf(slot), 0);
+  const memoryBytes = await memoryFor(flags, need);
+  const backend = { memoryBytes: memoryBytes + WORK_BYTES, ...backendFlags(flags) };
+  const experts = await ShardExperts.open({ backend, openStore, log });
+  return { grid, store, experts, memoryBytes, sizeOf, offers };
 }
 
 /** Who this shard is and what it offers. */
@@ -96,10 +103,11 @@ async function describeShard(
   flags: Flags,
   { folder, listen, log }: { folder: string; listen: string; log: Logger },
 ): Promise<{ identity: NodeIdentity; member: Member }> {
-  const { grid, bank, backend, store: { precision, layerBytes }, memoryBytes, offers } = workshop;
+  const { grid, experts, store: { precision, layerBytes }, memoryBytes, offers } = workshop;
+  const { backend } = experts;
   const expertBytes = Math.max(...layerBytes);
   const nodeId = nodeNameFlag(flags) ?? nodeName(`${Deno.hostname()}-${listen}`);
-  const speed = await measureSpeed(bank, grid);
+  const speed = await measureSpeed(experts, grid);
   const synthetic = flags.on("synthetic");
   const identity = await clusterIdentity({
     ...{ role: "shard", nodeId, folder, synthetic, backend, precision, log },
@@ -117,38 +125,78 @@ async function describeShard(
   return { identity, member };
 }
 
+/** What a shard says of itself at the time, and to whom it said so. */
+class Presence {
+  identity: NodeIdentity;
+  member: Member;
+  readonly #peers = new Set<Connection>();
+
+  constructor({ identity, member }: { identity: NodeIdentity; member: Member }) {
+    this.identity = identity;
+    this.member = member;
+  }
+
+  /** Returns what to call when the connection ends. */
+  meet(connection: Connection, ended?: () => void): () => void {
+    this.#peers.add(connection);
+    return () => {
+      this.#peers.delete(connection);
+      ended?.();
+    };
+  }
+
+  /** It computes in another class from now on. */
+  move(numericClass: string): Member {
+    this.identity = { ...this.identity, numericClass };
+    return this.member = { ...this.member, node: { ...this.member.node!, numericClass } };
+  }
+
+  /** Whoever is connected agreed to the old class: all shake hands anew. */
+  leaveAll(): void {
+    for (const peer of [...this.#peers]) peer.close();
+  }
+}
+
 /** Listens and serves until a stop signal. */
-async function serveShard(workshop: Workshop, flags: Flags, folder: string): Promise<void> {
-  const log = new Logger({
-    level: (flags.string("log") ?? "info") as LogLevel,
-    format: Deno.stderr.isTerminal() ? "pretty" : "json",
-  });
-  const { grid, store, bank, memoryBytes, sizeOf } = workshop;
+async function serveShard(
+  workshop: Workshop,
+  flags: Flags,
+  { folder, log }: { folder: string; log: Logger },
+): Promise<void> {
+  const { grid, store, experts, memoryBytes, sizeOf } = workshop;
   const listen = flags.string("listen") ?? "127.0.0.1:7070";
   const join = rendezvousOf("join", flags.string("join") ?? "");
-  const { identity, member } = await describeShard(workshop, flags, { folder, listen, log });
+  const presence = new Presence(await describeShard(workshop, flags, { folder, listen, log }));
+  const { member } = presence;
   const { id: node, incarnation } = member;
   let lease: Membership | undefined;
   let address = "";
   const server = new ExpertServer({
     grid,
     holdings: new Holdings({ node, incarnation, grid, capacity: memoryBytes, sizeOf }),
-    experts: bank,
+    experts,
     member,
     clock: systemClock,
     failed: (what, error) => log.error(what, { error }),
-    changed: (member) => lease?.update({ ...member, address }),
+    changed: (member) => lease?.update({ ...(presence.member = member), address }),
+  });
+  const accept = (connection: Connection, ended?: () => void) =>
+    server.accept(connection, presence.meet(connection, ended));
+  experts.onMove(() => {
+    server.update(presence.move(numericClassOf(experts.backend, store.precision)));
+    lease?.update({ ...presence.member, address });
+    presence.leaveAll();
   });
   const transport = new ClusterTransport({
     clock: systemClock,
-    identity: () => identity,
+    identity: () => presence.identity,
     ...await clusterProtection(flags),
     load: () => server.load(),
   });
   const listener = await transport.listen(listen, {
     accept: (connection) => {
       log.info("server connected", { peer: connection.peer.nodeId });
-      server.accept(connection);
+      accept(connection);
     },
     refused: (error, peer) => {
       // Probes of health come and go without a word.
@@ -157,15 +205,16 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
     },
   });
   address = flags.string("advertise") ?? advertised(listener.address);
-  const dialer = dialFronts(server, { transport, addresses: join.addresses, log });
+  const dialer = dialFronts(accept, { transport, addresses: join.addresses, log });
   printLine(
     `Flotilla shard ${node} waits on ${listener.address} (${capacityOf(member.node!)} experts fit)`,
   );
   const stopped = stopSignal();
   if (join.nats) {
     const format = precisionLabel(store.precision);
+    const { identity } = presence;
     lease = await openNatsMembership(join.nats, { identity, format, grid, log });
-    keepLease(lease, { server, member: { ...member, address } });
+    keepLease(lease, { server, member: { ...presence.member, address } });
     log.info("found through NATS", { node, address });
   }
   await stopped;
@@ -178,7 +227,7 @@ async function serveShard(workshop: Workshop, flags: Flags, folder: string): Pro
 
 /** Connects to servers that listen for shards, and again whenever that ends. */
 function dialFronts(
-  server: ExpertServer,
+  accept: (connection: Connection, ended: () => void) => void,
   options: { transport: ClusterTransport; addresses: readonly string[]; log: Logger },
 ): Dialer {
   const { transport, addresses, log } = options;
@@ -186,7 +235,7 @@ function dialFronts(
     transport,
     connected(connection, address, ended) {
       log.info("joined a server", { address, peer: connection.peer.nodeId });
-      server.accept(connection, ended);
+      accept(connection, ended);
       return "taken";
     },
     failed: (address, reason) => log.warn("no server answers", { address, reason }),
@@ -231,14 +280,18 @@ async function leave(
 export async function shard(flags: Flags): Promise<number> {
   const [model, another] = modelFolders(flags);
   if (another) throw new UsageError("--model is given twice, expected one");
-  const { folder } = model!;
-  const workshop = await openWorkshop(flags, folder);
+  const log = new Logger({
+    level: (flags.string("log") ?? "info") as LogLevel,
+    format: Deno.stderr.isTerminal() ? "pretty" : "json",
+  });
+  const where = { folder: model!.folder, log };
+  const workshop = await openWorkshop(flags, where);
   try {
-    await serveShard(workshop, flags, folder);
+    await serveShard(workshop, flags, where);
     return 0;
   } finally {
-    workshop.bank.close();
-    await workshop.backend.close();
+    workshop.store.close();
+    await workshop.experts.close();
   }
 }
 
@@ -246,7 +299,7 @@ export async function shard(flags: Flags): Promise<number> {
  * (row, expert) pairs per second of one decode step, at best: kernels get faster while they are warmed
  * up, and other programs take their turns. The servers measure on.
  */
-async function measureSpeed(bank: ExpertBank, grid: ExpertGrid): Promise<number> {
+async function measureSpeed(bank: ShardExperts, grid: ExpertGrid): Promise<number> {
   const place = { layer: grid.layers[0]!, expert: 0 };
   await bank.load(place);
   const pairs = { layer: place.layer, rows: new Float32Array(bank.width), rowOfPair: [0] };

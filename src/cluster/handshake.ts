@@ -34,7 +34,7 @@ export interface NodeIdentity {
   /** Name of the cluster; nodes of different clusters do not connect. */
   readonly cluster: string;
   readonly role: NodeRole;
-  /** Results are bit-equal inside one class; empty: not known yet, fits all. */
+  /** Results are bit-equal inside one class; empty: not known yet, or no matter; fits all. */
   readonly numericClass: string;
   /** Content hash of the checkpoint; empty: not known yet, fits all. */
   readonly weightHash: string;
@@ -242,7 +242,8 @@ function checkPeer(peer: Hello, options: HandshakeOptions): void {
     [
       "class",
       options.mixedClasses !== true && differ(theirs.numericClass, ours.numericClass),
-      `its numeric class is ${theirs.numericClass}, not ${ours.numericClass}`,
+      `its numeric class is ${theirs.numericClass}, not ${ours.numericClass}; a server with ` +
+      "--mixed-classes takes both, without the promise of equal tokens",
     ],
     [
       "protocol",

@@ -101,7 +101,8 @@ export class ShardLinks {
     }
     const link: Link = { connection, address, channel: undefined, member: undefined };
     this.#links.set(node, link);
-    noticed?.("shard connected", { node, address });
+    const { numericClass } = connection.peer;
+    noticed?.("shard connected", { node, address, numericClass });
     // Frames that came early are handed over before the constructor returns.
     link.channel = new CallChannel(connection, {
       message: (message) => this.#take(link, message),

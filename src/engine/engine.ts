@@ -297,7 +297,7 @@ export class Engine implements Generator {
     try {
       // What is submitted in the same turn shares the first step.
       await Promise.resolve();
-      while (true) {
+      while (!this.#lost) {
         await this.#traffic?.betweenSteps();
         const drafts = await this.#draft();
         // No waiting between an empty plan and the end of the loop: who submits then wakes it anew.

@@ -4,6 +4,7 @@
  */
 import type { KvFormat } from "@/kernels/backend.ts";
 import { limits } from "@/limits.ts";
+import type { PartBytes } from "@/model/host_parts.ts";
 import { type MemoryNeed, memoryNeed } from "@/model/memory_need.ts";
 import type { Precision } from "@/weights/precision.ts";
 import type { FileFolder } from "@/weights/source.ts";
@@ -26,6 +27,8 @@ export interface MemoryPlan {
   /** Scratch memory, caches of pictures and what is staged while loading. */
   readonly workBytes: number;
   readonly totalBytes: number;
+  /** Of the model's weights, what may be placed elsewhere than the rest. */
+  readonly parts: PartBytes;
 }
 
 /** What of the serving options decides the memory. */
@@ -64,7 +67,8 @@ export async function planMemory(options: MemoryPlanOptions): Promise<MemoryPlan
     kvBytes += kvBytesDefault(kvModel(draft, options), format);
     workBytes += draft.scratchBytes;
   }
-  return { weightBytes, kvBytes, workBytes, totalBytes: weightBytes + kvBytes + workBytes };
+  const totalBytes = weightBytes + kvBytes + workBytes;
+  return { weightBytes, kvBytes, workBytes, totalBytes, parts: need.parts };
 }
 
 function kvModel({ config }: MemoryNeed, { contextTokens }: MemoryPlanOptions): KvModel {
@@ -98,7 +102,9 @@ export function kvBytesDefault({ kvShape, contextTokensMax }: KvModel, format: K
 }
 
 /** e.g. "9.6 GiB (weights 4.9, KV cache 4.5, work 0.2)". */
-export function planText({ weightBytes, kvBytes, workBytes, totalBytes }: MemoryPlan): string {
+export function planText(
+  { weightBytes, kvBytes, workBytes, totalBytes }: Omit<MemoryPlan, "parts">,
+): string {
   const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
   return `${gib(totalBytes)} GiB (weights ${gib(weightBytes)}, KV cache ${gib(kvBytes)}, ` +
     `work ${gib(workBytes)})`;

@@ -97,7 +97,7 @@ export class Runner {
     const { backend } = this.#model;
     try {
       const encoded = plan.tiles.filter((tile) => !this.#useOffered(tile));
-      this.#encode(encoded.filter((tile) => tile.picture === undefined));
+      await this.#encode(encoded.filter((tile) => tile.picture === undefined));
       await this.#encodePictures(plan.tiles);
       const logits = await this.#model.forward(this.#stepInput(plan), this.#cache);
       const read = this.#sampler.record(logits, plan.logitRows.map((row) => row.sampling));
@@ -189,7 +189,7 @@ export class Runner {
   }
 
   /** Records the vision tower for new tiles and moves each result to its slot. */
-  #encode(tiles: readonly PlannedTile[]): void {
+  async #encode(tiles: readonly PlannedTile[]): Promise<void> {
     if (tiles.length === 0) return;
     const { backend, tileSize, tokensPerTile, hiddenWidth } = this.#model;
     const pixelBytes = tileSize * tileSize * 3;
@@ -200,7 +200,7 @@ export class Runner {
     }
     const input = this.#pixels.write(pixels, [tiles.length, tileSize, tileSize, 3]);
     const out = this.#encoded.view([tiles.length * tokensPerTile, hiddenWidth]);
-    this.#model.encodeTiles(input, tiles.length, out);
+    await this.#model.encodeTiles(input, tiles.length, out);
     for (const [index, { slot }] of tiles.entries()) {
       backend.ops.copyRows({
         source: sliceRows(out, index * tokensPerTile, tokensPerTile),

@@ -4,9 +4,10 @@ import type { Tensor } from "@/tensor/tensor.ts";
 import { decoderAttention, type StepTensors } from "./attention.ts";
 import type { DecoderConfig } from "./config.ts";
 import type { ExpertExecutor } from "./experts.ts";
+import type { HostLayers } from "./host_layers.ts";
 import { gatedMlp } from "./mlp.ts";
 import { sparseMlp } from "./moe.ts";
-import type { DecoderLayer, Parameters } from "./parameters.ts";
+import type { DecoderLayer, GatedMlp, Parameters } from "./parameters.ts";
 import type { Program } from "./program.ts";
 
 /** Everything one decoder pass needs besides the residual stream. */
@@ -14,6 +15,8 @@ export interface DecoderCall {
   readonly config: DecoderConfig;
   readonly parameters: Parameters["decoder"];
   readonly experts: ExpertExecutor;
+  /** Computes some layers' dense feed-forward elsewhere. */
+  readonly host?: HostLayers | undefined;
   readonly cache: KvCache;
   readonly step: StepTensors;
   /** i32 [K] rows whose logits are wanted. */
@@ -59,7 +62,7 @@ async function decoderLayer(
   ops.rmsNorm({ input: hidden, weight: layer.mlpNorm, epsilon, out: mlpNormed });
   const { feedForward } = layer;
   const out = feedForward.kind === "dense"
-    ? gatedMlp(program, mlpNormed, feedForward.mlp)
+    ? await denseMlp(program, mlpNormed, { mlp: feedForward.mlp, index, host: call.host })
     : await sparseMlp(
       program,
       { layer: index, input: mlpNormed, moe: feedForward.moe, config: config.moe! },
@@ -67,4 +70,14 @@ async function decoderLayer(
     );
   ops.add({ left: hidden, right: out, out: hidden });
   workspace.release(start);
+}
+
+async function denseMlp(
+  program: Program,
+  input: Tensor,
+  at: { mlp: GatedMlp; index: number; host: HostLayers | undefined },
+): Promise<Tensor> {
+  const { mlp, index, host } = at;
+  if (!host?.parts.denseLayers.has(index)) return gatedMlp(program, input, mlp);
+  return await host.feedForward(program, input, mlp);
 }

@@ -21,7 +21,10 @@ export interface ExpertExecutor {
     call: { layer: number; hidden: Tensor; routing: Routing; out: Tensor },
   ): Promise<void>;
   /** Carves the scratch memory that `run` carves, and does nothing; absent: `run` only records. */
-  reserve?(program: Program, call: { hidden: Tensor; routing: Routing }): void;
+  reserve?(
+    program: Program,
+    call: { layer: number; hidden: Tensor; routing: Routing; out: Tensor },
+  ): void;
 }
 
 /** All experts on this backend: counting sort by expert, grouped matmuls, weighted combine. */

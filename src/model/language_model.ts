@@ -61,9 +61,10 @@ export interface LanguageModel {
 
   /**
    * Records the vision tower and adapter for `count` tiles (u8 [count, S, S, 3]) and writes visual
-   * tokens to `out` [count * tokensPerTile, hiddenWidth]. The caller flushes.
+   * tokens to `out` [count * tokensPerTile, hiddenWidth]. The caller flushes. Asynchronous because
+   * another backend may compute it.
    */
-  encodeTiles(tiles: Tensor, count: number, out: Tensor): void;
+  encodeTiles(tiles: Tensor, count: number, out: Tensor): Promise<void>;
 
   /**
    * AnyRes: encodes one whole picture (u8 [height, width, 3], sides multiples of the merged patch)

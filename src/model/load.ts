@@ -6,6 +6,7 @@ import { type Precision, precisionLabel, precisionOf, samePrecision } from "@/we
 import type { FileFolder } from "@/weights/source.ts";
 import type { ModelConfig } from "./config.ts";
 import type { ExpertExecutor } from "./experts.ts";
+import type { HostPlacement } from "./host_layers.ts";
 import { isPacked, openCheckpoint, readConfig } from "./open_checkpoint.ts";
 import { packedSize } from "./packed_parameters.ts";
 import type { LoadProgress } from "./parameter_source.ts";
@@ -23,6 +24,8 @@ export interface LoadOptions extends Partial<Precision> {
   readonly verify?: FileHash | undefined;
   /** Computes the experts; their weights are then not loaded. */
   readonly experts?: ExpertExecutor;
+  /** Parts that another backend holds and computes. */
+  readonly host?: HostPlacement | undefined;
   readonly onProgress?: LoadProgress;
 }
 
@@ -39,7 +42,7 @@ type LoadedParameters = Omit<LoadedModel, "model"> & { readonly parameters: Para
 
 /** Reads configuration and weights; throws OperatingError("checkpoint_invalid") listing all faults. */
 export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
-  const { backend, bounds, experts } = options;
+  const { backend, bounds, experts, host } = options;
   const { parameters, ...loaded } = await isPacked(options)
     ? await loadPacked(options)
     : await loadCheckpoint(options);
@@ -48,13 +51,14 @@ export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
     config: loaded.config,
     parameters,
     ...(experts && { experts }),
+    ...(host && { host }),
     ...(bounds && { bounds }),
   });
   return { model, ...loaded };
 }
 
 async function loadCheckpoint(options: LoadOptions): Promise<LoadedParameters> {
-  const { backend, onProgress } = options;
+  const { backend, host, onProgress } = options;
   const precision = precisionOf(options);
   const { checkpoint, config } = await openCheckpoint(options);
   try {
@@ -64,6 +68,7 @@ async function loadCheckpoint(options: LoadOptions): Promise<LoadedParameters> {
       backend,
       precision,
       withoutExperts: options.experts !== undefined,
+      host,
       ...(onProgress && { onProgress }),
     });
     const { weightBytes, parameterCount } = checkpoint;
@@ -74,7 +79,7 @@ async function loadCheckpoint(options: LoadOptions): Promise<LoadedParameters> {
 }
 
 async function loadPacked(options: LoadOptions): Promise<LoadedParameters> {
-  const { folder, backend, verify, onProgress } = options;
+  const { folder, backend, host, verify, onProgress } = options;
   const config = await readConfig(folder);
   const packed = await PackedFolder.open(folder);
   try {
@@ -86,6 +91,7 @@ async function loadPacked(options: LoadOptions): Promise<LoadedParameters> {
       config,
       backend,
       withoutExperts: options.experts !== undefined,
+      host,
       ...(onProgress && { onProgress }),
     });
     return { parameters, config, weightBytes: packedSize(packed), parameterCount, precision };

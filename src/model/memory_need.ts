@@ -7,6 +7,7 @@ import { PackedFolder } from "@/weights/packed_folder.ts";
 import { type Precision, precisionOf } from "@/weights/precision.ts";
 import type { FileFolder } from "@/weights/source.ts";
 import type { ModelConfig } from "./config.ts";
+import { type PartBytes, partBytes } from "./host_parts.ts";
 import { isPacked, openCheckpoint, readConfig } from "./open_checkpoint.ts";
 import { ExpertlessSource } from "./expertless_source.ts";
 import { CheckingPackedSource, packedSize } from "./packed_parameters.ts";
@@ -19,6 +20,8 @@ export interface MemoryNeed {
   readonly precision: Precision;
   /** Weights in the backend's formats. */
   readonly weightBytes: number;
+  /** Of these, what may be placed elsewhere than the rest. */
+  readonly parts: PartBytes;
   /** A full decoder step and a full batch of tiles. */
   readonly scratchBytes: number;
 }
@@ -57,8 +60,9 @@ async function storedNeed(options: NeedOptions): Promise<WeightNeed> {
     const plan = new PlanningSource(checkpoint, precision, config.decoder.layers);
     const source = options.withoutExperts ? new ExpertlessSource(plan) : plan;
     const parameters = await walkParameters(config, source);
-    const weightBytes = plan.weights.reduce((sum, { entry }) => sum + entry.sizeBytes, 0);
-    return { config, precision, parameters, weightBytes };
+    const entries = plan.weights.map(({ entry }) => entry);
+    const weightBytes = entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return { config, precision, parameters, weightBytes, parts: partBytes(entries) };
   } finally {
     checkpoint.close();
   }
@@ -72,7 +76,13 @@ async function packedNeed({ folder, withoutExperts }: NeedOptions): Promise<Weig
     packed.problems.throwIfAny(packed.label);
     const { precision } = packed.manifest;
     const weightBytes = packedSize(packed, { withoutExperts });
-    return { config, precision, parameters, weightBytes };
+    const matrices = [...packed.matrices].map(([name, { matrix, tensor }]) => {
+      const isElsewhere = withoutExperts && matrix.experts > 1;
+      return { name, sizeBytes: isElsewhere ? 0 : tensor.sizeBytes };
+    });
+    const vectors = [...packed.vectors].map(([name, { sizeBytes }]) => ({ name, sizeBytes }));
+    const parts = partBytes([...matrices, ...vectors]);
+    return { config, precision, parameters, weightBytes, parts };
   } finally {
     packed.close();
   }

@@ -164,6 +164,11 @@ export class CopyingSource extends PackedSource {
     return matrix;
   }
 
+  /** Of everything that was asked for. */
+  get totalBytes(): number {
+    return this.#pieces.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
   /** Fills everything that was asked for. */
   async copyAll(): Promise<void> {
     const pieces = this.#pieces;
@@ -175,7 +180,7 @@ export class CopyingSource extends PackedSource {
       await tensor.source.readInto(tensor.offset + offset, target);
       return target;
     };
-    const totalBytes = pieces.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const { totalBytes } = this;
     let doneBytes = 0;
     let reading = pieces.length > 0 ? read(0) : undefined;
     for (const [index, { put, sizeBytes }] of pieces.entries()) {

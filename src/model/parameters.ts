@@ -10,8 +10,11 @@ import type { Precision } from "@/weights/precision.ts";
 import { type DecoderConfig, isSparseLayer, type ModelConfig } from "./config.ts";
 import { CheckingSource, ListingSource, UploadingSource } from "./checkpoint_parameters.ts";
 import { ExpertlessSource } from "./expertless_source.ts";
+import type { HostPlacement } from "./host_layers.ts";
+import type { HostParts } from "./host_parts.ts";
 import { CheckingPackedSource, CopyingSource } from "./packed_parameters.ts";
 import type { LoadProgress, ParameterSource } from "./parameter_source.ts";
+import { joinedProgress, SplitSource } from "./split_source.ts";
 
 /** Weight [N, K] with an optional bias [N]. */
 export interface Linear {
@@ -104,13 +107,42 @@ export async function loadParameters(args: {
   precision: Precision;
   /** Experts are computed elsewhere: only their shapes are made. */
   withoutExperts?: boolean;
+  /** Another backend, and what it gets. */
+  host?: HostPlacement | undefined;
   onProgress?: LoadProgress;
 }): Promise<Parameters> {
-  const { checkpoint, config } = args;
+  const { checkpoint, config, host } = args;
   const usedBytes = await checkParameters(checkpoint, config);
-  const options = { ...args, decoderLayers: config.decoder.layers };
-  const source = new UploadingSource(options, usedBytes);
-  return await walkParameters(config, args.withoutExperts ? new ExpertlessSource(source) : source);
+  const progress = joinedProgress(args.onProgress, () => usedBytes);
+  const sourceOn = (backend: Backend) => {
+    const decoderLayers = config.decoder.layers;
+    return new UploadingSource(
+      { ...args, backend, decoderLayers, onProgress: progress() },
+      usedBytes,
+    );
+  };
+  const device = sourceOn(args.backend);
+  const { withoutExperts = false } = args;
+  return await walkParameters(
+    config,
+    partedSource({
+      device,
+      host: host && sourceOn(host.backend),
+      parts: host?.parts,
+      withoutExperts,
+    }),
+  );
+}
+
+function partedSource(args: {
+  device: ParameterSource;
+  host: ParameterSource | undefined;
+  parts: HostParts | undefined;
+  withoutExperts: boolean;
+}): ParameterSource {
+  const { device, host, parts, withoutExperts } = args;
+  const source = host && parts ? new SplitSource({ device, host, parts }) : device;
+  return withoutExperts ? new ExpertlessSource(source) : source;
 }
 
 /** Checks a packed folder against the configuration, then copies it to the backend. */
@@ -120,17 +152,34 @@ export async function loadPackedParameters(args: {
   backend: Backend;
   /** See `loadParameters`. */
   withoutExperts?: boolean;
+  /** See `loadParameters`. */
+  host?: HostPlacement | undefined;
   onProgress?: LoadProgress;
 }): Promise<Parameters> {
-  const { packed, config } = args;
+  const { packed, config, host, withoutExperts = false } = args;
   const checking = new CheckingPackedSource(packed);
   await walkParameters(config, checking);
   checking.reportUnused();
   packed.problems.throwIfAny(packed.label);
-  const copying = new CopyingSource(args);
-  const source = args.withoutExperts ? new ExpertlessSource(copying) : copying;
-  const parameters = await walkParameters(config, source);
-  await copying.copyAll();
+  const made: CopyingSource[] = [];
+  const totalBytes = () => made.reduce((sum, source) => sum + source.totalBytes, 0);
+  const progress = joinedProgress(args.onProgress, totalBytes);
+  const sourceOn = (backend: Backend) => {
+    const source = new CopyingSource({ packed, backend, onProgress: progress() });
+    made.push(source);
+    return source;
+  };
+  const device = sourceOn(args.backend);
+  const parameters = await walkParameters(
+    config,
+    partedSource({
+      device,
+      host: host && sourceOn(host.backend),
+      parts: host?.parts,
+      withoutExperts,
+    }),
+  );
+  for (const source of made) await source.copyAll();
   return parameters;
 }
 

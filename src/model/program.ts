@@ -1,4 +1,4 @@
-/** What every part of the model records into. */
+/** What every part of the model records into, and ops that only measure. */
 import type { Ops } from "@/kernels/ops.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
 import type { Linear } from "./parameters.ts";
@@ -12,6 +12,9 @@ export interface Program {
   readonly workspace: Workspace;
   readonly tap: Tap | undefined;
 }
+
+/** Ops that compute nothing: recording against them measures the scratch memory of a program. */
+export const measuringOps: Ops = new Proxy({} as Ops, { get: () => () => undefined });
 
 /** input [R, K] -> new tensor [R, N]. */
 export function project(program: Program, input: Tensor, linear: Linear): Tensor {

@@ -4,7 +4,6 @@
  */
 import { assert } from "@/assert.ts";
 import type { Backend, KvCache } from "@/kernels/backend.ts";
-import type { Ops } from "@/kernels/ops.ts";
 import { limits } from "@/limits.ts";
 import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
 import { adapt, mergeOrder } from "./adapter.ts";
@@ -12,9 +11,10 @@ import type { StepTensors } from "./attention.ts";
 import { type ModelConfig, tokensPerTile } from "./config.ts";
 import { decode } from "./decoder.ts";
 import { type ExpertExecutor, LocalExperts } from "./experts.ts";
+import { HostLayers, type HostPlacement, PlacedExperts } from "./host_layers.ts";
 import type { LanguageModel, PictureInput, StepInput } from "./language_model.ts";
 import type { MoeParameters, Parameters } from "./parameters.ts";
-import type { Program, Tap } from "./program.ts";
+import { measuringOps, type Program, type Tap } from "./program.ts";
 import { interpolatePositions } from "./positions.ts";
 import { ropeTable } from "./rope.ts";
 import { type PatchGrid, visionFeatures } from "./vision.ts";
@@ -35,9 +35,6 @@ export const defaultBounds: ModelBounds = {
   contextTokens: Number.MAX_SAFE_INTEGER,
 };
 
-/** Ops that compute nothing: recording against them measures the scratch memory of a program. */
-const measuringOps: Ops = new Proxy({} as Ops, { get: () => () => undefined });
-
 export class VisionLanguageModel implements LanguageModel {
   readonly backend: Backend;
   readonly config: ModelConfig;
@@ -52,6 +49,7 @@ export class VisionLanguageModel implements LanguageModel {
   tap: Tap | undefined;
   readonly #parameters: Parameters;
   readonly #experts: ExpertExecutor;
+  readonly #host: HostLayers | undefined;
   readonly #bounds: ModelBounds;
   readonly #ropeTable: Tensor;
   readonly #mergeOrders = new Map<number, Tensor>();
@@ -65,6 +63,8 @@ export class VisionLanguageModel implements LanguageModel {
     parameters: Parameters;
     experts?: ExpertExecutor;
     bounds?: Partial<ModelBounds>;
+    /** Parts that another backend holds and computes. */
+    host?: HostPlacement;
   }) {
     const { backend, config, parameters } = args;
     const { decoder } = config;
@@ -72,7 +72,10 @@ export class VisionLanguageModel implements LanguageModel {
     this.config = config;
     this.#parameters = parameters;
     this.#bounds = { ...defaultBounds, ...args.bounds };
-    this.#experts = args.experts ?? new LocalExperts(sparseLayers(parameters));
+    this.#host = args.host && new HostLayers(backend, args.host);
+    const local = args.experts ?? new LocalExperts(sparseLayers(parameters));
+    const isPlaced = args.host && args.host.parts.expertLayers.size > 0;
+    this.#experts = isPlaced ? new PlacedExperts(this.#host!, local) : local;
     this.vocabularySize = parameters.decoder.embedding.rows;
     this.contextTokensMax = Math.min(decoder.contextTokensMax, this.#bounds.contextTokens);
     this.hiddenWidth = decoder.hiddenWidth;
@@ -88,24 +91,33 @@ export class VisionLanguageModel implements LanguageModel {
     );
   }
 
-  encodeTiles(tiles: Tensor, count: number, out: Tensor): void {
+  async encodeTiles(tiles: Tensor, count: number, out: Tensor): Promise<void> {
     const { stepTiles } = this.#bounds;
     assert(count <= stepTiles, `${count} tiles in one step, at most ${stepTiles}`);
     if (count === 0) return;
     const grid = this.#tileGrid;
+    const { position } = this.#parameters.vision;
+    const order = this.#mergeOrder(count);
+    if (this.#host?.parts.vision) {
+      return await this.#host.run({ inputs: [tiles], out }, (program, [pixels]) => {
+        const result = program.workspace.tensor("f32", out.shape);
+        const call = { pixels: pixels!, count, grid, position, order, out: result };
+        this.#recordVision(program, call);
+        return result;
+      });
+    }
     this.#visionWorkspace ??= ArenaWorkspace.allocate(
       this.backend,
       this.#measureVision(stepTiles, grid),
     );
     this.#visionWorkspace.release(0);
     const program = { ops: this.backend.ops, workspace: this.#visionWorkspace, tap: this.tap };
-    const { position } = this.#parameters.vision;
-    const order = this.#mergeOrder(count);
     this.#recordVision(program, { pixels: tiles, count, grid, position, order, out });
   }
 
   async encodePicture(picture: PictureInput, out: Tensor): Promise<void> {
-    const { backend, config } = this;
+    const { config } = this;
+    const backend = this.#visionBackend;
     const { patchSize, hiddenWidth: width } = config.vision;
     const grid = { rows: picture.height / patchSize, columns: picture.width / patchSize };
     const factor = config.mergeFactor;
@@ -121,6 +133,7 @@ export class VisionLanguageModel implements LanguageModel {
       pixels: backend.allocate("u8", [grid.rows * grid.columns, patchSize, patchSize, 3]),
       position: backend.allocate("f32", [grid.rows * grid.columns, width]),
       order: backend.allocate("i32", [order.length]),
+      ...backend !== this.backend && { out: backend.allocate("f32", out.shape) },
     };
     const scratch = backend.allocate("u8", [this.#measureVision(1, grid)]);
     try {
@@ -129,8 +142,9 @@ export class VisionLanguageModel implements LanguageModel {
       backend.write(held.order, order);
       const workspace = new ArenaWorkspace(scratch);
       const program = { ops: backend.ops, workspace, tap: this.tap };
-      this.#recordVision(program, { ...held, count: 1, grid, out });
+      this.#recordVision(program, { out, ...held, count: 1, grid });
       await backend.flush();
+      if (held.out) this.backend.write(out, await backend.read(held.out));
     } finally {
       for (const tensor of [...Object.values(held), scratch]) backend.free(tensor);
     }
@@ -161,6 +175,7 @@ export class VisionLanguageModel implements LanguageModel {
       config: this.config.decoder,
       parameters: this.#parameters.decoder,
       experts: this.#experts,
+      host: this.#host,
       cache,
       step: this.#stepTensors(input),
       logitRows: this.#input("logitRows", input.logitRows),
@@ -192,6 +207,10 @@ export class VisionLanguageModel implements LanguageModel {
     return view;
   }
 
+  get #visionBackend(): Backend {
+    return this.#host?.parts.vision ? this.#host.backend : this.backend;
+  }
+
   get #tileGrid(): PatchGrid {
     const side = this.tileSize / this.config.vision.patchSize;
     return { rows: side, columns: side };
@@ -206,8 +225,8 @@ export class VisionLanguageModel implements LanguageModel {
         order: this.config.mergeOrder,
         count,
       });
-      order = this.backend.allocate("i32", [values.length]);
-      this.backend.write(order, values);
+      order = this.#visionBackend.allocate("i32", [values.length]);
+      this.#visionBackend.write(order, values);
       this.#mergeOrders.set(count, order);
     }
     return order;

@@ -22,7 +22,7 @@ Deno.test("encodePicture() equals encodeTiles() on the trained grid", async () =
   const [byTile, byPicture] = [0, 1].map(() =>
     backend.allocate("f32", [model.tokensPerTile, model.hiddenWidth])
   ) as [ReturnType<typeof backend.allocate>, ReturnType<typeof backend.allocate>];
-  model.encodeTiles(tiles, 1, byTile);
+  await model.encodeTiles(tiles, 1, byTile);
   await backend.flush();
   await model.encodePicture({ width: side, height: side, pixels }, byPicture);
   deepEqual(await backend.read(byPicture), await backend.read(byTile));

@@ -17,6 +17,8 @@ export interface RigOptions {
   readonly fallback?: boolean;
   /** Another one than the fixture. */
   readonly model?: { readonly folder: string; readonly synthetic: boolean };
+  readonly backend?: "wasm" | "webgpu";
+  readonly metrics?: Metrics;
   /** Other ways to the shards; without them and addresses nothing is shared. */
   readonly cluster?: Partial<ClusterFlags>;
 }
@@ -38,7 +40,7 @@ export class FrontRig implements AsyncDisposable {
 
   static async open(options: RigOptions): Promise<FrontRig> {
     const { quantisation, addresses, replicas = 1, fallback = false } = options;
-    const metrics = new Metrics();
+    const { backend: name = "wasm", metrics = new Metrics() } = options;
     const cluster: ClusterFlags = {
       ...{ addresses: addresses ?? [], nats: undefined, replicas, allowPlaintext: false },
       localExperts: fallback ? "some" : "none",
@@ -47,7 +49,7 @@ export class FrontRig implements AsyncDisposable {
     const serving = await openServing({
       id: "moe",
       ...(options.model ?? { folder: fixtureFolder("moe") }),
-      backend: { name: "wasm", threads: 1 },
+      backend: { name, threads: 1 },
       uprightPictures: true,
       log: silentLogger,
       metrics,

@@ -266,6 +266,30 @@ const pagedShapes: readonly Omit<PagedShape, "format">[] = [
     lengths: [20, 5, 70],
     rows: [[2, 70], [0, 20], [0, 7], [2, 64], [1, 5], [2, 65]],
   },
+  // Long contexts, around the edges of the spans that GPU kernels cut them into.
+  { heads: 4, kvHeads: 2, headWidth: 32, pageTokens: 16, lengths: [1500, 513, 512, 60] },
+  {
+    heads: 4,
+    kvHeads: 2,
+    headWidth: 64,
+    pageTokens: 16,
+    lengths: [1090],
+    rows: [1, 63, 64, 65, 511, 512, 513, 514, 576, 577, 1023, 1024, 1025, 1026, 1089, 1090]
+      .map((length) => [0, length] as const),
+    size: 2,
+  },
+  // Rows of two sequences in one step, as when prompts share it.
+  {
+    heads: 6,
+    kvHeads: 2,
+    headWidth: 72,
+    pageTokens: 16,
+    lengths: [530, 40],
+    rows: [
+      ...Array.from({ length: 11 }, (_, i) => [0, 520 + i] as const),
+      ...Array.from({ length: 9 }, (_, i) => [1, 32 + i] as const),
+    ],
+  },
 ];
 
 export const attentionCases: readonly KernelCase[] = [
@@ -281,5 +305,6 @@ export const attentionCases: readonly KernelCase[] = [
     { segments: 1, segmentRows: 256, heads: 2, headWidth: 64 },
     { segments: 2, segmentRows: 131, heads: 1, headWidth: 5 },
     { segments: 2, segmentRows: 20, heads: 2, headWidth: 32, size: 12 },
+    { segments: 1, segmentRows: 530, heads: 1, headWidth: 40 },
   ].map((shape, i) => segmentCase(shape, 640 + i)),
 ];

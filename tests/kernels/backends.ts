@@ -95,13 +95,19 @@ async function highEntry(threads: number): Promise<BackendEntry> {
 /** An adapter of WebGPU; a processor that plays one will do. */
 export const webGpu: Probe = { tool: "webgpu", missing: await adapterObstacle(navigator.gpu) };
 
-const webGpuEntry: BackendEntry = {
-  label: "webgpu",
+/** With shared attention and what the adapter offers (f16 in Deno's software one, subgroups in Chromium's), and without. */
+const webGpuEntries = [false, true].map((portable): BackendEntry => ({
+  label: portable ? "webgpu portable" : "webgpu",
   needs: [webGpu],
   variant: "wgsl",
   threads: 1,
-  open: async () => openWebGpuBackend({ packer: await openWasmBackend({ variant: "simd" }) }),
-};
+  open: async () =>
+    openWebGpuBackend({
+      portable,
+      sharedAttention: !portable,
+      packer: await openWasmBackend({ variant: "simd" }),
+    }),
+}));
 
 /** Fast backends, compared with the reference. Three threads split rows unevenly. */
 export const fastEntries: readonly BackendEntry[] = [
@@ -110,7 +116,7 @@ export const fastEntries: readonly BackendEntry[] = [
   await wasmEntry("simd-threads", "simd128+threads", 2),
   await wasmEntry("simd", "simd128", 1),
   await highEntry(2),
-  webGpuEntry,
+  ...webGpuEntries,
 ];
 
 export const backendEntries: readonly BackendEntry[] = [referenceEntry, ...fastEntries];

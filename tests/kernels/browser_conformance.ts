@@ -1,6 +1,7 @@
 /** The case table in a page: entry of the bundle that `browser_conformance_test.ts` opens. */
 import { openReferenceBackend } from "@/kernels/reference/backend.ts";
 import { openWebGpuBackend } from "@/kernels/webgpu/backend.ts";
+import { openDevice } from "@/kernels/webgpu/device.ts";
 import { runCase } from "./case.ts";
 import { kernelCases } from "./cases.ts";
 import { differencesFromReference } from "./comparison.ts";
@@ -8,7 +9,7 @@ import { differencesFromReference } from "./comparison.ts";
 /** What a page that loaded the bundle can be asked. */
 export interface BrowserConformance {
   /** Runs all cases on WebGPU; returns those that differ from the reference. */
-  run(): Promise<{ adapter: string; cases: number; failures: string[] }>;
+  run(): Promise<{ adapter: string; features: string[]; cases: number; failures: string[] }>;
 }
 
 /** Rows of the largest case that is worth its time in a page. */
@@ -34,8 +35,11 @@ async function run(): ReturnType<BrowserConformance["run"]> {
     }
   }
   const adapter = backend.description.reason;
+  const device = await openDevice(navigator.gpu);
+  const features = [...device.features];
+  device.gpu.destroy();
   await backend.close();
-  return { adapter, cases: cases.length, failures };
+  return { adapter, features, cases: cases.length, failures };
 }
 
 Object.assign(globalThis, { conformance: { run } satisfies BrowserConformance });

@@ -29,12 +29,13 @@ browserTest("webgpu kernels in Chromium agree with the reference", async () => {
     const { page, errors } = await openPage(browser, { origin });
     await page.goto(`${origin}/`);
     await page.waitForFunction("globalThis.conformance");
-    const { adapter, cases, failures } = await page.evaluate(async () => {
+    const { adapter, features, cases, failures } = await page.evaluate(async () => {
       const { conformance } = globalThis as unknown as { conformance: BrowserConformance };
       return await conformance.run();
     });
     assert.deepEqual(failures, [], `on ${adapter}`);
     assert.deepEqual(errors, []);
+    assert.ok(features.includes("subgroups"), `features are ${features}`);
     assert.ok(cases > 200, `${cases} cases`);
   } finally {
     await browser.close();

@@ -91,7 +91,7 @@ async function stages(
     backend.ops.copyRows({ source: tensor, out: copy, width, rowCount });
     kept.set(name, copy);
   };
-  model.encodeTiles(pixels, 1, out);
+  await model.encodeTiles(pixels, 1, out);
   kept.set("adapter", out);
   const values = new Map<string, Float32Array>();
   for (const [name, tensor] of kept) values.set(name, await backend.read(tensor) as Float32Array);

@@ -202,7 +202,7 @@ export class FakeModel implements LanguageModel {
     this.#mistakes = options.mistakes ?? 0;
   }
 
-  encodeTiles(tiles: Tensor, count: number, out: Tensor): void {
+  encodeTiles(tiles: Tensor, count: number, out: Tensor): Promise<void> {
     const pixels = u8View(tiles);
     const bytes = TILE_SIZE * TILE_SIZE * 3;
     const words = f32View(out);
@@ -215,6 +215,7 @@ export class FakeModel implements LanguageModel {
         }
       }
     });
+    return Promise.resolve();
   }
 
   forward(input: StepInput, cache: KvCache): Promise<Tensor> {

@@ -37,12 +37,26 @@ export interface PageOptions {
   readonly folder: string;
   /** More files, by their path on the server. */
   readonly files: Readonly<Record<string, string>>;
+  /** Scripts that lie nowhere, by their path on the server. */
+  readonly scripts?: Readonly<Record<string, Uint8Array<ArrayBuffer>>>;
+  /** Chromium plays a GPU on the processor. */
+  readonly softwareGpu?: boolean;
 }
+
+const softwareGpuFlags = [
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--enable-features=Vulkan",
+];
 
 async function answer(request: Request, options: PageOptions): Promise<Response> {
   const { pathname } = new URL(request.url);
   if (pathname === "/") {
     return new Response(options.html, { headers: { ...isolation, "content-type": "text/html" } });
+  }
+  const script = options.scripts?.[pathname];
+  if (script) {
+    return new Response(script, { headers: { ...isolation, "content-type": "text/javascript" } });
   }
   const path = options.files[pathname] ?? join(options.folder, normalize(pathname));
   const type = contentTypes[path.split(".").at(-1)!] ?? "application/octet-stream";
@@ -75,7 +89,11 @@ export async function withPage<T>(
   const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({
     executablePath,
-    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+    args: [
+      "--no-sandbox",
+      "--disable-dev-shm-usage",
+      ...options.softwareGpu ? softwareGpuFlags : [],
+    ],
   });
   try {
     const page = await browser.newPage();

@@ -15,7 +15,7 @@ export interface TowerShape {
 }
 
 /** Pieces of a message; what is long is not copied until the file is written. */
-type Pieces = readonly Uint8Array[];
+export type Pieces = readonly Uint8Array[];
 
 const sizeOf = (pieces: Pieces) => pieces.reduce((sum, piece) => sum + piece.length, 0);
 
@@ -40,7 +40,7 @@ function block(field: number, content: string | Pieces): Pieces {
 }
 
 const FLOAT = 1;
-const INT64 = 7;
+export const INT64 = 7;
 const ATTRIBUTE_INTEGER = 2;
 const ATTRIBUTE_INTEGERS = 7;
 
@@ -64,14 +64,21 @@ function attribute(name: string, value: number | readonly number[]): Pieces {
     ];
 }
 
-function valueInfo(name: string, dims: readonly number[]): Pieces {
+/** An input or output of a graph; float32 unless it says otherwise. */
+export interface GraphValue {
+  readonly name: string;
+  readonly dims: readonly number[];
+  readonly type?: number;
+}
+
+function valueInfo({ name, dims, type = FLOAT }: GraphValue): Pieces {
   const shape = dims.flatMap((dim) => block(1, integer(1, dim)));
-  const type = block(1, [...integer(1, FLOAT), ...block(2, shape)]);
-  return [...block(1, name), ...block(2, type)];
+  const typed = block(1, [...integer(1, type), ...block(2, shape)]);
+  return [...block(1, name), ...block(2, typed)];
 }
 
 /** Collects nodes and weights of one graph. */
-class GraphWriter {
+export class GraphWriter {
   readonly nodes: Pieces[] = [];
   readonly weights: Pieces[] = [];
   readonly #random = seededRandom(1);
@@ -116,6 +123,19 @@ class GraphWriter {
     const data = BigInt64Array.from(values, (value) => BigInt(value));
     this.weights.push(tensor(name, [values.length], data));
     return name;
+  }
+
+  /** The whole file. */
+  model(values: { inputs: readonly GraphValue[]; outputs: readonly GraphValue[] }): Pieces {
+    const content = [
+      ...this.nodes.flatMap((node) => block(1, node)),
+      ...block(2, "graph"),
+      ...this.weights.flatMap((weight) => block(5, weight)),
+      ...values.inputs.flatMap((value) => block(11, valueInfo(value))),
+      ...values.outputs.flatMap((value) => block(12, valueInfo(value))),
+    ];
+    const operations = [...block(1, ""), ...integer(2, 21)];
+    return [...integer(1, 10), ...block(7, content), ...block(8, operations)];
   }
 
   floats(name: string, dims: readonly number[], values: Float32Array): string {
@@ -192,22 +212,21 @@ export function towerGraph(shape: TowerShape): Pieces {
   for (let layer = 0; layer < shape.layers; layer++) {
     hidden = addLayer(graph, hidden, { weights: sets[layer % 2]!, shared });
   }
-  const content = [
-    ...graph.nodes.flatMap((node) => block(1, node)),
-    ...block(2, "tower"),
-    ...graph.weights.flatMap((weight) => block(5, weight)),
-    ...block(11, valueInfo("pixels", [1, patches, patchWidth])),
-    ...block(12, valueInfo(hidden, [1, patches, width])),
-  ];
-  const operations = [...block(1, ""), ...integer(2, 21)];
-  return [...integer(1, 10), ...block(7, content), ...block(8, operations)];
+  return graph.model({
+    inputs: [{ name: "pixels", dims: [1, patches, patchWidth] }],
+    outputs: [{ name: hidden, dims: [1, patches, width] }],
+  });
+}
+
+export async function writeTower(path: string, shape: TowerShape): Promise<void> {
+  await writeModel(path, towerGraph(shape));
 }
 
 /** Writes the file under another name first, so that a file of that name is always whole. */
-export async function writeTower(path: string, shape: TowerShape): Promise<void> {
+export async function writeModel(path: string, pieces: Pieces): Promise<void> {
   const partial = `${path}.partial`;
   using file = await Deno.open(partial, { write: true, create: true, truncate: true });
-  for (const piece of towerGraph(shape)) {
+  for (const piece of pieces) {
     for (let done = 0; done < piece.length;) done += await file.write(piece.subarray(done));
   }
   await Deno.rename(partial, path);

@@ -1,19 +1,30 @@
 /** Ops around the KV cache, and attention inside segments. */
 import { assert } from "@/assert.ts";
 import { rowsOf, widthOf } from "@/tensor/tensor.ts";
+import type { KvCache } from "../backend.ts";
 import type { Ops } from "../ops.ts";
 import { expectShape, expectSize, sizeOf } from "../shape.ts";
 import type { Machine } from "./machine.ts";
 import { cacheLayer, rangeOf } from "./ranges.ts";
 import * as shaders from "./shaders/attention.ts";
+import { pagedTiles, segmentTiles, TILE_PAIRS } from "./shaders/attention_tiles.ts";
+import { headRowElements, KV_GROUP, writeKv } from "./shaders/kv_pages.ts";
+import { SPAN_TOKENS } from "./shaders/softmax_sums.ts";
+import type { Range } from "./storage.ts";
 
+/** Rows from which sharing keys and values pays, if they are of few sequences. */
+const SHARED_ROWS_MIN = 8;
+const ROWS_PER_SEQUENCE_MIN = 4;
+
+/** With `shared` many rows of a sequence share what they read; no bit depends on it. */
 export function attentionOps(
   machine: Machine,
+  { shared }: { shared: boolean },
 ): Pick<Ops, "writeKv" | "attention" | "segmentAttention"> {
-  return { ...pagedOps(machine), ...segmentOps(machine) };
+  return { ...pagedOps(machine, shared), ...segmentOps(machine, shared) };
 }
 
-function pagedOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
+function pagedOps(machine: Machine, shared: boolean): Pick<Ops, "writeKv" | "attention"> {
   return {
     writeKv({ cache, layer, key, value, slot }) {
       const rows = sizeOf(slot);
@@ -21,15 +32,15 @@ function pagedOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
       expectShape("value", value, [rows, cache.kvHeads * cache.headWidth]);
       const { range, numbers } = cacheLayer(cache, layer);
       const count = rows * cache.kvHeads * numbers.rowWords;
-      machine.record(shaders.writeKv(cache.format), {
+      machine.record(writeKv(cache.format), {
         tensors: {
           key: rangeOf(key),
           value: rangeOf(value),
           slot: rangeOf(slot, "i32"),
           cache: range,
         },
-        numbers: { ...numbers, count, perWord: shaders.headRowElements(cache.format) },
-        workgroups: { groups: Math.ceil(count / shaders.ATTENTION_GROUP) },
+        numbers: { ...numbers, count, perWord: headRowElements(cache.format) },
+        workgroups: { groups: Math.ceil(count / KV_GROUP) },
       });
     },
     attention(args) {
@@ -40,24 +51,63 @@ function pagedOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
       expectShape("out", out, [rows, heads * cache.headWidth]);
       expectSize("rowSequence", rowSequence, rows);
       expectSize("rowLength", rowLength, rows);
-      const { range, numbers } = cacheLayer(cache, layer);
-      machine.record(shaders.pagedAttention(cache.format), {
-        tensors: {
-          query: rangeOf(query),
-          cache: range,
-          sequence: rangeOf(rowSequence, "i32"),
-          length: rangeOf(rowLength, "i32"),
-          pageTable: rangeOf(pageTable, "i32"),
-          out: rangeOf(out),
-        },
-        numbers: { ...numbers, rows, heads, sequencePages: widthOf(pageTable), scale },
-        workgroups: { groups: rows * heads },
-      });
+      const { range, numbers: layout } = cacheLayer(cache, layer);
+      const numbers = { ...layout, rows, heads, sequencePages: widthOf(pageTable), scale };
+      const tensors = {
+        query: rangeOf(query),
+        cache: range,
+        sequence: rangeOf(rowSequence, "i32"),
+        length: rangeOf(rowLength, "i32"),
+        pageTable: rangeOf(pageTable, "i32"),
+      };
+      const sequences = rowsOf(pageTable);
+      if (shared && rows >= Math.max(SHARED_ROWS_MIN, ROWS_PER_SEQUENCE_MIN * sequences)) {
+        const tiles = Math.ceil(rows * heads / cache.kvHeads / TILE_PAIRS);
+        const workgroups = tiles * cache.kvHeads;
+        return machine.record(pagedTiles(cache.format, cache.headWidth), {
+          tensors: { ...tensors, out: rangeOf(out) },
+          numbers: { ...numbers, workgroups, four: 4 },
+          workgroups: { groups: workgroups },
+        });
+      }
+      recordRows(machine, { format: cache.format, tensors, numbers, out: rangeOf(out) });
     },
   };
 }
 
-function segmentOps(machine: Machine): Pick<Ops, "segmentAttention"> {
+/** Row by row, in spans where a sequence may be longer than one. */
+function recordRows(
+  machine: Machine,
+  args: {
+    format: KvCache["format"];
+    tensors: Readonly<Record<string, Range>> & { readonly length: Range };
+    numbers: Readonly<
+      Record<"rows" | "heads" | "headWidth" | "pageTokens" | "sequencePages", number>
+    >;
+    out: Range;
+  },
+): void {
+  const { format, tensors, numbers, out } = args;
+  const { rows, heads, headWidth, pageTokens, sequencePages } = numbers;
+  const spans = Math.max(1, Math.ceil(pageTokens * sequencePages / SPAN_TOKENS));
+  const split = spans > 1;
+  const partial = split
+    ? machine.scratch("attention", 4 * rows * heads * spans * (headWidth + 2))
+    : out;
+  machine.record(shaders.pagedAttention(format, { split }), {
+    tensors: { ...tensors, [split ? "partial" : "out"]: partial },
+    numbers: { ...numbers, spans },
+    workgroups: { groups: rows * heads * spans },
+  });
+  if (!split) return;
+  machine.record(shaders.mergeAttention, {
+    tensors: { partial, length: tensors.length, out },
+    numbers: { rows, heads, headWidth, spans },
+    workgroups: { groups: rows * heads },
+  });
+}
+
+function segmentOps(machine: Machine, shared: boolean): Pick<Ops, "segmentAttention"> {
   return {
     segmentAttention({ query, key, value, segmentRows, heads, scale, out }) {
       const [rows, width] = [rowsOf(query), widthOf(query)];
@@ -68,16 +118,50 @@ function segmentOps(machine: Machine): Pick<Ops, "segmentAttention"> {
       }
       const headWidth = width / heads;
       assert(headWidth <= shaders.HEAD_WIDTH_MAX, `head width ${headWidth}`);
-      machine.record(shaders.segmentAttention, {
-        tensors: {
-          query: rangeOf(query),
-          key: rangeOf(key),
-          value: rangeOf(value),
-          out: rangeOf(out),
-        },
-        numbers: { rows, heads, headWidth, segmentRows, scale },
-        workgroups: { groups: rows * heads },
+      const tensors = {
+        query: rangeOf(query),
+        key: rangeOf(key),
+        value: rangeOf(value),
+        out: rangeOf(out),
+      };
+      const numbers = { rows, heads, headWidth, segmentRows, scale };
+      if (!shared || segmentRows < SHARED_ROWS_MIN) {
+        return recordSegments(machine, { tensors, numbers });
+      }
+      const workgroups = Math.ceil(rows / TILE_PAIRS) * heads;
+      machine.record(segmentTiles(headWidth), {
+        tensors,
+        numbers: { ...numbers, workgroups, four: 4 },
+        workgroups: { groups: workgroups },
       });
     },
   };
+}
+
+/** Row by row, in spans where segments are longer than one. */
+function recordSegments(
+  machine: Machine,
+  args: {
+    tensors: Readonly<Record<"query" | "key" | "value" | "out", Range>>;
+    numbers: Readonly<Record<"rows" | "heads" | "headWidth" | "segmentRows" | "scale", number>>;
+  },
+): void {
+  const { out, ...inputs } = args.tensors;
+  const { rows, heads, headWidth, segmentRows } = args.numbers;
+  const spans = Math.max(1, Math.ceil(segmentRows / SPAN_TOKENS));
+  const split = spans > 1;
+  const partial = split
+    ? machine.scratch("attention", 4 * rows * heads * spans * (headWidth + 2))
+    : out;
+  machine.record(shaders.segmentAttention({ split }), {
+    tensors: { ...inputs, [split ? "partial" : "out"]: partial },
+    numbers: { ...args.numbers, spans },
+    workgroups: { groups: rows * heads * spans },
+  });
+  if (!split) return;
+  machine.record(shaders.mergeSegments, {
+    tensors: { partial, out },
+    numbers: { rows, heads, headWidth, spans, segmentRows },
+    workgroups: { groups: rows * heads },
+  });
 }

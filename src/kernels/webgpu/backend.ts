@@ -20,6 +20,7 @@ import { Machine } from "./machine.ts";
 import { Matrices } from "./matrices.ts";
 import { recordingOps } from "./ops.ts";
 import { kvPageBytes } from "./ranges.ts";
+import { defaultTuning, type Tuning } from "./tuning.ts";
 import {
   type Block,
   blocksOf,
@@ -41,19 +42,30 @@ export interface WebGpuBackendOptions {
    * backend closes it. Default: the reference, which is slow.
    */
   readonly packer?: Backend;
+  /** Without what not every adapter has: half-precision values, subgroups, packed dot products. */
+  readonly portable?: boolean;
+  /** Choices that suit the adapter; no bit depends on them. */
+  readonly tuning?: Tuning;
+  /**
+   * Rows of one sequence share keys and values in workgroup memory. Default: not on software
+   * adapters, whose memory is all the same and whose compilers take seconds for it.
+   */
+  readonly sharedAttention?: boolean;
 }
 
 /** Part of the numeric class: raised when kernels change their arithmetic or the KV layout. */
-const ARITHMETIC_VERSION = 1;
+const ARITHMETIC_VERSION = 2;
 
 /** Throws OperatingError("unavailable") when there is no adapter or it refuses a device. */
 export async function openWebGpuBackend(options: WebGpuBackendOptions = {}): Promise<Backend> {
-  const device = await openDevice(options.gpu ?? navigator.gpu);
+  const device = await openDevice(options.gpu ?? navigator.gpu, options);
   const machine = new Machine(device, {
     budgetBytes: options.memoryBytes ?? Infinity,
     bindingBytesMax: options.bindingBytesMax ?? Infinity,
   });
-  return new WebGpuBackend(machine, options.packer ?? openReferenceBackend());
+  const { packer = openReferenceBackend(), tuning = defaultTuning } = options;
+  const { sharedAttention = !device.isSoftware } = options;
+  return new WebGpuBackend(machine, packer, { tuning, sharedAttention });
 }
 
 function describe(device: Device): BackendDescription {
@@ -77,12 +89,16 @@ class WebGpuBackend implements Backend {
   readonly #matrices: Matrices;
   readonly #live = new Set<Storage>();
 
-  constructor(machine: Machine, packer: Backend) {
+  constructor(
+    machine: Machine,
+    packer: Backend,
+    choices: { tuning: Tuning; sharedAttention: boolean },
+  ) {
     this.#machine = machine;
     this.#packer = packer;
     this.#matrices = new Matrices(machine, packer);
     this.description = describe(machine.device);
-    this.ops = recordingOps(machine);
+    this.ops = recordingOps(machine, choices);
   }
 
   get lost(): OperatingError | undefined {

@@ -66,6 +66,32 @@ gpuTest("matmul() with a weight split over bindings gives the bits of a whole on
   await split.close();
 });
 
+gpuTest(
+  "matmul() gives the same bits with every tuning, and without optional features",
+  async () => {
+    const usual = await openWebGpuBackend();
+    const formats = ["f32", "bf16", "f16", "q8", "q4"] as const;
+    const expected = await Promise.all(formats.map((format) => productsOf(usual, format)));
+    const rowsOf = (rows: 1 | 2 | 4 | 8) => ({ tileRows: [rows, rows, rows, rows] });
+    const tunings = [
+      { vectorPanels: 2, ...rowsOf(8) },
+      { vectorPanels: 4, ...rowsOf(1) },
+      { vectorPanels: 1, ...rowsOf(4) },
+    ] as const;
+    for (const own of tunings) {
+      const tuning = { f32: own, bf16: own, f16: own, q8: own, q4: own };
+      for (const portable of [false, true]) {
+        const backend = await openWebGpuBackend({ tuning, portable });
+        for (const [i, format] of formats.entries()) {
+          assert.deepEqual(await productsOf(backend, format), expected[i], `${format} ${portable}`);
+        }
+        await backend.close();
+      }
+    }
+    await usual.close();
+  },
+);
+
 gpuTest("ops reach tensors of a storage that is larger than one binding", async () => {
   const backend = await openWebGpuBackend({ bindingBytesMax: 4096 });
   const storage = backend.allocate("f32", [100, 64]);

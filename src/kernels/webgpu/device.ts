@@ -8,6 +8,8 @@ export interface Device {
   readonly gpu: GPUDevice;
   /** E.g. "NVIDIA H100" or "llvmpipe (LLVM 15.0.6, 256 bits)". */
   readonly adapterName: string;
+  /** All that the adapter says of itself. */
+  readonly identity: string;
   /** A processor that plays a GPU. */
   readonly isSoftware: boolean;
   readonly features: ReadonlySet<string>;
@@ -34,14 +36,22 @@ export async function adapterObstacle(gpu: GPU | undefined): Promise<string | un
   return adapter ? undefined : "no adapter: neither a GPU driver nor a software one is installed";
 }
 
-/** Throws OperatingError("unavailable") without an adapter or when it refuses a device. */
-export async function openDevice(gpu: GPU | undefined): Promise<Device> {
+/**
+ * Throws OperatingError("unavailable") without an adapter or when it refuses a device. With
+ * `portable` kernels use nothing that not every adapter has.
+ */
+export async function openDevice(
+  gpu: GPU | undefined,
+  { portable = false }: { portable?: boolean } = {},
+): Promise<Device> {
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) {
     const obstacle = gpu ? await adapterObstacle(gpu) : "this runtime has no WebGPU";
     throw new OperatingError("unavailable", `Cannot open the webgpu backend: ${obstacle}`);
   }
-  const features = wantedFeatures.filter((feature) => adapter.features.has(feature));
+  const features = portable
+    ? []
+    : wantedFeatures.filter((feature) => adapter.features.has(feature));
   const requiredLimits = Object.fromEntries(
     wantedLimits.map((name) => [name, adapter.limits[name]]),
   );
@@ -55,11 +65,15 @@ export async function openDevice(gpu: GPU | undefined): Promise<Device> {
     return {
       gpu: device,
       adapterName: adapterName || "unnamed adapter",
+      identity: [vendor, architecture, model, description].join("/"),
       isSoftware: /llvmpipe|swiftshader|software/i.test(`${adapterName} ${architecture}`),
       features: new Set(features),
       dialect: {
         exactDivision: await dividesExactly(device),
-        packedDot: gpu!.wgslLanguageFeatures.has("packed_4x8_integer_dot_product"),
+        packedDot: !portable &&
+          gpu!.wgslLanguageFeatures.has("packed_4x8_integer_dot_product"),
+        f16: features.includes("shader-f16"),
+        subgroups: features.includes("subgroups"),
       },
     };
   } catch (cause) {

@@ -79,16 +79,40 @@ export interface Dialect {
   readonly exactDivision: boolean;
   /** `dot4I8Packed` is known. */
   readonly packedDot: boolean;
+  /** Half-precision values can be kept as such. */
+  readonly f16: boolean;
+  /** Invocations of a subgroup can compare values without workgroup memory. */
+  readonly subgroups: boolean;
 }
 
-function prelude({ exactDivision, packedDot }: Dialect): string {
+/**
+ * Variants of what kernels call. All of them give the same bits: halves become float32 before
+ * anything is computed, and a largest value is the same in any order.
+ */
+function prelude({ exactDivision, packedDot, f16, subgroups }: Dialect): string {
   const dot = packedDot
     ? "return dot4I8Packed(a, b);"
     : "let x = bitcast<vec2<i32>>(vec2<u32>(a, b));\n  var sum = 0;\n" +
       "  for (var i = 0u; i < 32u; i += 8u) {\n" +
       "    sum += extractBits(x.x, i, 8u) * extractBits(x.y, i, 8u);\n  }\n  return sum;";
-  return `const exact_division = ${exactDivision};\n` +
-    `fn packed_dot(a: u32, b: u32) -> i32 { ${dot} }`;
+  const halves = f16
+    ? "alias half4 = vec4<f16>;\n" +
+      "fn half4_of(value: vec4<f32>) -> half4 { return vec4<f16>(value); }"
+    : "alias half4 = vec4<f32>;\n" +
+      "fn half4_of(value: vec4<f32>) -> half4 { return value; }";
+  const largest = subgroups
+    ? "fn lanes_max(value: f32) -> f32 { return subgroupMax(value); }\n" +
+      "fn lanes_speaker() -> bool { return subgroupElect(); }"
+    : "fn lanes_max(value: f32) -> f32 { return value; }\n" +
+      "fn lanes_speaker() -> bool { return true; }";
+  return [
+    ...f16 ? ["enable f16;"] : [],
+    ...subgroups ? ["enable subgroups;"] : [],
+    `const exact_division = ${exactDivision};`,
+    `fn packed_dot(a: u32, b: u32) -> i32 { ${dot} }`,
+    halves,
+    largest,
+  ].join("\n");
 }
 
 /** The whole module: bindings, parameters, accessors, body. */

@@ -9,15 +9,20 @@ import type { Machine } from "./machine.ts";
 import { productOps } from "./product_ops.ts";
 import { rowOps } from "./row_ops.ts";
 import { samplingOps } from "./sampling_ops.ts";
+import type { Tuning } from "./tuning.ts";
 import { valueOps } from "./value_ops.ts";
 
-/** All ops, recording into `machine`. */
-export function recordingOps(machine: Machine): Ops {
+/** All ops, recording into `machine` with the kernels that the options choose. */
+export function recordingOps(
+  machine: Machine,
+  options: { tuning: Tuning; sharedAttention: boolean },
+): Ops {
+  const { tuning, sharedAttention: shared } = options;
   return {
     ...rowOps(machine),
-    ...productOps(machine),
+    ...productOps(machine, tuning),
     ...valueOps(machine),
-    ...attentionOps(machine),
+    ...attentionOps(machine, { shared }),
     ...expertOps(machine),
     ...samplingOps(machine),
   };

@@ -8,20 +8,17 @@ import { expectShape, expectSize, sizeOf } from "../shape.ts";
 import type { Machine } from "./machine.ts";
 import { groupsOf, rangeOf, weightNumbers, wholeBlock } from "./ranges.ts";
 import { CODE_WORDS, QUANTIZE_GROUP, quantizeRows, type Routing } from "./shaders/products.ts";
-import {
-  expertTiles,
-  type RowsPerThread,
-  TILE_COLUMNS,
-  tileProduct,
-  tileRows,
-} from "./shaders/tiles.ts";
+import { expertTiles, TILE_COLUMNS, tileProduct, tileRows } from "./shaders/tiles.ts";
 import { vectorProduct } from "./shaders/vectors.ts";
 import { matrixStorage, type PanelBlock, type Range } from "./storage.ts";
+import { type FormatTuning, type PanelsPerGroup, tileRowsOf, type Tuning } from "./tuning.ts";
 
 /** Rows that share one reading of the weights without workgroup memory for the inputs. */
 const VECTOR_ROWS_MAX = 8;
 /** Places per expert up to which each place reads the weights for itself. */
 const PLACES_PER_EXPERT_MIN = 2;
+/** Rows times panels whose partial sums fit into the workgroup memory that every adapter has. */
+const PARTIALS_MAX = 16;
 /** Workgroups along one axis that every adapter takes. */
 const GROUPS_MAX = 65535;
 
@@ -36,7 +33,10 @@ interface Product {
   readonly choices: number;
 }
 
-export function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul"> {
+export function productOps(
+  machine: Machine,
+  tuning: Tuning,
+): Pick<Ops, "matmul" | "expertMatmul"> {
   return {
     matmul({ input, weight, bias, out }) {
       assert(weight.experts === 1, `matmul with ${weight.experts} experts`);
@@ -54,8 +54,9 @@ export function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul
         ...{ weight, tensors, rows, bias: bias !== undefined },
         ...{ routing: "none", choices: 1 },
       };
-      if (rows <= VECTOR_ROWS_MAX) recordVectors(machine, product);
-      else recordTiles(machine, product, perThreadOf(rows));
+      const tuned = tuning[weight.format];
+      if (rows <= VECTOR_ROWS_MAX) recordVectors(machine, product, tuned);
+      else recordTiles(machine, product, tileRowsOf(tuned, rows));
     },
     expertMatmul({ input, weight, expertStart, groupedPair, choices, out }) {
       const places = sizeOf(groupedPair);
@@ -75,17 +76,11 @@ export function productOps(machine: Machine): Pick<Ops, "matmul" | "expertMatmul
         ...{ routing: choices === undefined ? "place" : "pair", choices: choices ?? 1 },
       };
       const perExpert = places / Math.min(weight.experts, places);
-      if (perExpert < PLACES_PER_EXPERT_MIN) recordVectors(machine, product);
-      else recordTiles(machine, product, perThreadOf(perExpert));
+      const tuned = tuning[weight.format];
+      if (perExpert < PLACES_PER_EXPERT_MIN) recordVectors(machine, product, tuned);
+      else recordTiles(machine, product, tileRowsOf(tuned, perExpert));
     },
   };
-}
-
-/** Rows of a tile that are not much more than there are. */
-function perThreadOf(rows: number): RowsPerThread {
-  if (rows <= 16) return 1;
-  if (rows <= 32) return 2;
-  return rows <= 96 ? 4 : 8;
 }
 
 function numbersOf({ weight, rows, choices }: Product, block: PanelBlock) {
@@ -93,11 +88,12 @@ function numbersOf({ weight, rows, choices }: Product, block: PanelBlock) {
   return { ...weightNumbers(weight), rows, choices, firstPanel, panels };
 }
 
-function recordVectors(machine: Machine, product: Product): void {
+function recordVectors(machine: Machine, product: Product, tuning: FormatTuning): void {
   const { weight, tensors, rows, bias, routing } = product;
   const isRouted = routing !== "none";
   const perGroup = isRouted ? 1 : [1, 2, 4, 8].find((count) => count >= rows)!;
-  const kernel = vectorProduct({ format: weight.format, bias, routing, rows: perGroup });
+  const panels = Math.min(tuning.vectorPanels, PARTIALS_MAX / perGroup) as PanelsPerGroup;
+  const kernel = vectorProduct({ format: weight.format, bias, routing, rows: perGroup, panels });
   for (const block of matrixStorage(weight).blocks) {
     const numbers = numbersOf(product, block);
     for (let firstPlace = 0; firstPlace < rows; firstPlace += perGroup * GROUPS_MAX) {
@@ -105,13 +101,20 @@ function recordVectors(machine: Machine, product: Product): void {
       machine.record(kernel, {
         tensors: { ...tensors, weight: wholeBlock(block) },
         numbers: { ...numbers, firstPlace },
-        workgroups: [isRouted ? numbers.expertPanels : block.panels, groups],
+        workgroups: [
+          Math.ceil((isRouted ? numbers.expertPanels : block.panels) / panels),
+          groups,
+        ],
       });
     }
   }
 }
 
-function recordTiles(machine: Machine, product: Product, perThread: RowsPerThread): void {
+function recordTiles(
+  machine: Machine,
+  product: Product,
+  perThread: FormatTuning["tileRows"][number],
+): void {
   const { weight, tensors, rows, bias, routing } = product;
   const isRouted = routing !== "none";
   const kernel = tileProduct({ format: weight.format, bias, routing, perThread });

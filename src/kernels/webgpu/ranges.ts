@@ -5,7 +5,7 @@ import type { Tensor } from "@/tensor/tensor.ts";
 import type { KvCache, Matrix } from "../backend.ts";
 import { GROUP_COLUMNS, panelBytes, panelCount } from "../matrix_layout.ts";
 import { sizeOf } from "../shape.ts";
-import { headPageWords, headRowWords } from "./shaders/attention.ts";
+import { headPageWords, headRowWords } from "./shaders/kv_pages.ts";
 import { kvStorage, type PanelBlock, type Range, tensorStorage } from "./storage.ts";
 
 /** The bytes of a tensor of the expected element type. */

@@ -1,69 +1,77 @@
 /**
- * Attention: keys in chunks of one per invocation, with a running maximum, in ascending order of
- * tokens, so that a row's result depends on that row alone.
+ * Attention row by row: one head of one row per workgroup, keys in chunks of one per invocation.
+ * For few rows; long ones are cut into spans that workgroups compute apart and one merges. Many
+ * rows of one sequence share what they read in `attention_tiles.ts`. Sums: `softmax_sums.ts`.
  */
 import type { KvFormat } from "../../backend.ts";
-import type { Kernel } from "../kernel.ts";
-import { divide, exponential, half, linear, toCode } from "./numeric.ts";
+import type { Kernel, TensorUse } from "../kernel.ts";
+import { headRowElements, pageAccess, wordValue } from "./kv_pages.ts";
+import { divide, exponential } from "./numeric.ts";
+import { CHUNK_TOKENS, LEAST, mergeSpans, SPAN_TOKENS } from "./softmax_sums.ts";
 
-const SIZE = 64;
+const SIZE = CHUNK_TOKENS;
 /** Widest head: what each invocation keeps, times the workgroup. */
 export const HEAD_WIDTH_MAX = 256;
 
-export const ATTENTION_GROUP = SIZE;
-
-/** Elements of one word of a stored head row. */
-export function headRowElements(format: KvFormat): number {
-  return { f32: 1, f16: 2, q8: 4 }[format];
+/** The largest score so far, as an integer that grows with it. */
+const peakKey = /* wgsl */ `
+var<workgroup> peak_key: atomic<u32>;
+fn key_of(value: f32) -> u32 {
+  let bits = bitcast<u32>(value);
+  return select(bits ^ 0x80000000u, ~bits, (bits >> 31u) == 1u);
 }
-
-/** Words of a stored head row; rows begin at whole words, and rest elements are zero. */
-export function headRowWords(format: KvFormat, headWidth: number): number {
-  return Math.ceil(headWidth / headRowElements(format));
-}
+fn value_of_key(key: u32) -> f32 {
+  return bitcast<f32>(select(~key, key ^ 0x80000000u, (key >> 31u) == 1u));
+}`;
 
 /**
- * Words of a page of one kv head: keys [tokens][row], values [tokens][row], and in q8 the scales
- * of keys and of values [tokens].
+ * \`attend(index, start, count, base, span, local)\`: one span of a row. Needs \`token_place\`,
+ * \`key_word\`, \`value_word\`, \`word_value\`, perhaps scales, and \`finish\`.
  */
-export function headPageWords(
-  format: KvFormat,
-  shape: { headWidth: number; pageTokens: number },
-): number {
-  const rows = 2 * shape.pageTokens * headRowWords(format, shape.headWidth);
-  return rows + (format === "q8" ? 2 * shape.pageTokens : 0);
-}
-
-/**
- * The loop over chunks of keys. Needs \`key_dot(token, query start)\`, \`value_at(token, d)\`
- * with the scale in it, \`token_place(t)\` for what both of them take, and numbers \`headWidth\`
- * and \`scale\`.
- */
-const attend = /* wgsl */ `
+function attend({ elements, scaled }: { elements: number; scaled: boolean }): string {
+  return /* wgsl */ `
 var<workgroup> query_row: array<f32, ${HEAD_WIDTH_MAX}>;
 var<workgroup> weights: array<f32, ${SIZE}>;
 var<workgroup> places: array<u32, ${SIZE}>;
-fn attend(start: u32, count: u32, base: u32, local: u32) {
+${peakKey}
+fn key_dot(place: u32) -> f32 {
+  var dot = 0.0;
+  for (var d = 0u; d < p.headWidth; d++) {
+    let key = word_value(key_word(place, d / ${elements}u), d % ${elements}u);
+    dot = fma(query_row[d], key, dot);
+  }
+  return dot${scaled ? " * key_scale(place)" : ""};
+}
+fn value_of(place: u32, d: u32) -> f32 {
+  let value = word_value(value_word(place, d / ${elements}u), d % ${elements}u);
+  return value${scaled ? " * value_scale(place)" : ""};
+}
+fn attend(index: u32, count: u32, base: u32, span: u32, local: u32) {
+  let start = index * p.headWidth;
   for (var d = local; d < p.headWidth; d += ${SIZE}u) { query_row[d] = query_at(start + d); }
   var outs: array<f32, ${HEAD_WIDTH_MAX / SIZE}>;
   for (var j = 0u; j < ${HEAD_WIDTH_MAX / SIZE}u; j++) { outs[j] = 0.0; }
-  var largest = -3.0e38;
+  var largest = ${LEAST};
   var total = 0.0;
-  for (var first = 0u; first < count; first += ${SIZE}u) {
-    let tokens = min(${SIZE}u, count - first);
+  let end = min(count, ${SPAN_TOKENS}u * span + ${SPAN_TOKENS}u);
+  for (var first = ${SPAN_TOKENS}u * span; first < end; first += ${SIZE}u) {
+    let tokens = min(${SIZE}u, end - first);
     workgroupBarrier();
+    if (local == 0u) { atomicStore(&peak_key, key_of(largest)); }
+    var score = ${LEAST};
     if (local < tokens) {
       let place = token_place(base, first + local);
       places[local] = place;
-      weights[local] = key_dot(place) * p.scale;
+      score = key_dot(place) * p.scale;
     }
     workgroupBarrier();
-    var peak = largest;
-    for (var t = 0u; t < tokens; t++) { peak = max(peak, weights[t]); }
+    let most = lanes_max(score);
+    if (lanes_speaker()) { atomicMax(&peak_key, key_of(most)); }
+    workgroupBarrier();
+    let peak = value_of_key(atomicLoad(&peak_key));
     let shrink = exponential(largest - peak);
     largest = peak;
-    workgroupBarrier();
-    if (local < tokens) { weights[local] = exponential(weights[local] - peak); }
+    if (local < tokens) { weights[local] = exponential(score - peak); }
     workgroupBarrier();
     var sum = 0.0;
     for (var t = 0u; t < tokens; t++) { sum += weights[t]; }
@@ -72,178 +80,164 @@ fn attend(start: u32, count: u32, base: u32, local: u32) {
       let d = local + ${SIZE}u * j;
       if (d >= p.headWidth) { break; }
       var acc = 0.0;
-      for (var t = 0u; t < tokens; t++) { acc = fma(weights[t], value_at(places[t], d), acc); }
+      for (var t = 0u; t < tokens; t++) { acc = fma(weights[t], value_of(places[t], d), acc); }
       outs[j] = fma(outs[j], shrink, acc);
     }
   }
   for (var j = 0u; j < ${HEAD_WIDTH_MAX / SIZE}u; j++) {
     let d = local + ${SIZE}u * j;
     if (d >= p.headWidth) { break; }
-    if (count == 0u) { out_set(start + d, 0.0); }
-    else { out_set(start + d, divide(outs[j], total)); }
+    finish(index, span, d, outs[j], vec2<f32>(largest, total));
   }
 }`;
+}
 
-const floatDot = (key: string) => /* wgsl */ `
-  var dot = 0.0;
-  for (var d = 0u; d < p.headWidth; d++) { dot = fma(query_row[d], ${key}, dot); }`;
-
-/** \`key_dot\` and \`value_at\` of pages; a place is the word where the token's key row begins. */
-function pageAccess(format: KvFormat): string {
-  const element = (base: string) => {
-    if (format === "f32") return `bitcast<f32>(cache_at(${base} + d))`;
-    if (format === "f16") return `unpack2x16float(cache_at(${base} + d / 2u))[d % 2u]`;
-    return `f32(extractBits(bitcast<i32>(cache_at(${base} + d / 4u)), 8u * (d % 4u), 8u))`;
-  };
-  const valueBase = "place + p.pageTokens * p.rowWords";
-  const scaled = format === "q8";
-  return `
-fn token_place(sequence: u32, token: u32) -> u32 {
-  let page = u32(pageTable_at(sequence * p.sequencePages + token / p.pageTokens));
-  return (page * p.kvHeads + kv_head) * p.headWords + token % p.pageTokens * p.rowWords;
-}
-fn scale_of(place: u32) -> vec2<f32> {
-  let token = place % p.headWords / p.rowWords;
-  let first = place - token * p.rowWords + 2u * p.pageTokens * p.rowWords + token;
-  return vec2<f32>(bitcast<f32>(cache_at(first)), bitcast<f32>(cache_at(first + p.pageTokens)));
-}
-fn key_dot(place: u32) -> f32 {${floatDot(element("place"))}
-  return dot${scaled ? " * scale_of(place).x" : ""};
-}
-fn value_at(place: u32, d: u32) -> f32 {
-  return ${element(valueBase)}${scaled ? " * scale_of(place).y" : ""};
+/** \`finish\` of rows of one span. */
+const finishRow = /* wgsl */ `
+fn finish(index: u32, span: u32, d: u32, sum: f32, state: vec2<f32>) {
+  let merged = merge_spans(vec2<f32>(${LEAST}, 0.0), state);
+  var value = 0.0;
+  if (merged.total != 0.0) { value = divide(merge_sum(0.0, sum, merged), merged.total); }
+  out_set(index * p.headWidth + d, value);
 }`;
-}
+
+/** \`finish\` of spans: sums, then (largest, total). */
+const finishSpan = /* wgsl */ `
+fn finish(index: u32, span: u32, d: u32, sum: f32, state: vec2<f32>) {
+  let base = (index * p.spans + span) * (p.headWidth + 2u);
+  partial_set(base + d, sum);
+  if (d < 2u) { partial_set(base + p.headWidth + d, state[d]); }
+}`;
 
 const openHead = /* wgsl */ `
 @compute @workgroup_size(${SIZE})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) local: u32) {
-  let index = group.y * groups.x + group.x;
+  let number = group.y * groups.x + group.x;
+  let index = number / p.spans;
   if (index >= p.rows * p.heads) { return; }
   let row = index / p.heads;
   let head = index % p.heads;`;
 
-/** One head of one row per workgroup. */
-export function pagedAttention(format: KvFormat): Kernel {
+/** Tensors and numbers of attention over pages, whatever computes it. */
+export const pagedTensors = {
+  query: { type: "f32" },
+  cache: { type: "u32" },
+  sequence: { type: "i32" },
+  length: { type: "i32" },
+  pageTable: { type: "i32" },
+} as const satisfies Readonly<Record<string, TensorUse>>;
+
+export const pagedNumbers = {
+  rows: "u32",
+  heads: "u32",
+  kvHeads: "u32",
+  headWidth: "u32",
+  headWords: "u32",
+  rowWords: "u32",
+  pageTokens: "u32",
+  sequencePages: "u32",
+  scale: "f32",
+} as const;
+
+/** Workgroups: spans of heads of rows. With \`split\` their sums go to \`partial\`. */
+export function pagedAttention(format: KvFormat, { split }: { split: boolean }): Kernel {
+  const access = { elements: headRowElements(format), scaled: format === "q8" };
   return {
-    name: `attention-${format}`,
-    tensors: {
-      query: { type: "f32" },
-      cache: { type: "u32" },
-      sequence: { type: "i32" },
-      length: { type: "i32" },
-      pageTable: { type: "i32" },
-      out: { type: "f32", written: true },
-    },
-    numbers: {
-      rows: "u32",
-      heads: "u32",
-      kvHeads: "u32",
-      headWidth: "u32",
-      headWords: "u32",
-      rowWords: "u32",
-      pageTokens: "u32",
-      sequencePages: "u32",
-      scale: "f32",
-    },
-    body: `${exponential}${divide}
-var<private> kv_head: u32;
+    name: `attention-${format}${split ? "-split" : ""}`,
+    tensors: { ...pagedTensors, [split ? "partial" : "out"]: { type: "f32", written: true } },
+    numbers: { ...pagedNumbers, spans: "u32" },
+    body: `${exponential}${divide}${mergeSpans}
 var<workgroup> row_length: u32;
-${pageAccess(format)}${attend}${openHead}
+${pageAccess(format)}${wordValue(format)}${split ? finishSpan : finishRow}${
+      attend(access)
+    }${openHead}
   kv_head = head / (p.heads / p.kvHeads);
   if (local == 0u) { row_length = u32(length_at(row)); }
   let count = workgroupUniformLoad(&row_length);
-  attend(index * p.headWidth, count, u32(sequence_at(row)), local);
+  let span = number % p.spans;
+  if (span > 0u && span * ${SPAN_TOKENS}u >= count) { return; }
+  attend(index, count, u32(sequence_at(row)), span, local);
 }`,
   };
 }
 
-/** One head of one row per workgroup, over the rows of its segment. */
-export const segmentAttention: Kernel = {
-  name: "segmentAttention",
-  tensors: {
-    query: { type: "f32" },
-    key: { type: "f32" },
-    value: { type: "f32" },
-    out: { type: "f32", written: true },
-  },
-  numbers: { rows: "u32", heads: "u32", headWidth: "u32", segmentRows: "u32", scale: "f32" },
-  body: `${exponential}${divide}
-fn token_place(base: u32, token: u32) -> u32 { return base + token * p.heads * p.headWidth; }
-fn key_dot(place: u32) -> f32 {${floatDot("key_at(place + d)")}
-  return dot;
-}
-fn value_of(place: u32, d: u32) -> f32 { return value_at(place + d); }
-${attend.replaceAll("value_at(", "value_of(")}${openHead}
-  let first = row - row % p.segmentRows;
-  attend(index * p.headWidth, p.segmentRows, (first * p.heads + head) * p.headWidth, local);
-}`,
-};
-
-/** One word of keys and of values per invocation. */
-export function writeKv(format: KvFormat): Kernel {
-  const scaled = format === "q8";
-  const store = (source: string) => {
-    if (format === "f32") return `bitcast<u32>(${source}_at(first + element))`;
-    const part = (j: number) => {
-      const inside = `element + ${j}u < p.headWidth`;
-      const value = `${source}_at(first + element + ${j}u)`;
-      return format === "f16"
-        ? `(select(0u, half_bits(${value}), ${inside}) << ${16 * j}u)`
-        : `(select(0u, u32(to_code(${value}, inverse)) & 255u, ${inside}) << ${8 * j}u)`;
-    };
-    return Array.from({ length: format === "f16" ? 2 : 4 }, (_, j) => part(j)).join(" | ");
-  };
-  const side = (source: string, offset: string, scale: string) => `
-  {
-    ${
-    scaled
-      ? `var largest = 0.0;
-    for (var d = 0u; d < p.headWidth; d++) { largest = max(largest, abs(${source}_at(first + d))); }
-    var inverse = 0.0;
-    if (largest > 0.0) { inverse = divide(127.0, largest); }
-    if (word == 0u) { cache_set(${scale}, bitcast<u32>(divide(largest, 127.0))); }`
-      : ""
-  }
-    cache_set(${offset}, ${store(source)});
-  }`;
-  return {
-    name: `writeKv-${format}`,
-    tensors: {
-      key: { type: "f32" },
-      value: { type: "f32" },
-      slot: { type: "i32" },
-      cache: { type: "u32", written: true },
-    },
-    numbers: {
-      count: "u32",
-      kvHeads: "u32",
-      headWidth: "u32",
-      headWords: "u32",
-      rowWords: "u32",
-      pageTokens: "u32",
-      perWord: "u32",
-    },
-    body: `${linear}${half}${divide}${toCode}
+/** Merges the spans of each head of each row, of `count` tokens. */
+const merging = (count: string): string =>
+  `${exponential}${divide}${mergeSpans}
 @compute @workgroup_size(${SIZE})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) local: u32) {
-  let i = linear_index(group, groups, local, ${SIZE}u);
-  if (i >= p.count) { return; }
-  let word = i % p.rowWords;
-  let head_row = i / p.rowWords;
-  let head = head_row % p.kvHeads;
-  let slot_number = slot_at(head_row / p.kvHeads);
-  if (slot_number < 0) { return; }
-  let page = u32(slot_number) / p.pageTokens;
-  let token = u32(slot_number) % p.pageTokens;
-  let base = (page * p.kvHeads + head) * p.headWords;
-  let scales = base + 2u * p.pageTokens * p.rowWords + token;
-  let first = head_row * p.headWidth;
-  let element = word * p.perWord;
-  ${side("key", "base + token * p.rowWords + word", "scales")}
-  ${side("value", "base + (p.pageTokens + token) * p.rowWords + word", "scales + p.pageTokens")}
+  let index = group.y * groups.x + group.x;
+  if (index >= p.rows * p.heads) { return; }
+  let count = ${count};
+  for (var d = local; d < p.headWidth; d += ${SIZE}u) {
+    var state = vec2<f32>(${LEAST}, 0.0);
+    var sum = 0.0;
+    for (var span = 0u; span * ${SPAN_TOKENS}u < count; span++) {
+      let base = (index * p.spans + span) * (p.headWidth + 2u);
+      let width = base + p.headWidth;
+      let merged = merge_spans(state, vec2<f32>(partial_at(width), partial_at(width + 1u)));
+      sum = merge_sum(sum, partial_at(base + d), merged);
+      state = vec2<f32>(merged.largest, merged.total);
+    }
+    var value = 0.0;
+    if (state.y != 0.0) { value = divide(sum, state.y); }
+    out_set(index * p.headWidth + d, value);
+  }
+}`;
+
+export const mergeAttention: Kernel = {
+  name: "mergeAttention",
+  tensors: {
+    partial: { type: "f32" },
+    length: { type: "i32" },
+    out: { type: "f32", written: true },
+  },
+  numbers: { rows: "u32", heads: "u32", headWidth: "u32", spans: "u32" },
+  body: merging("u32(length_at(index / p.heads))"),
+};
+
+export const mergeSegments: Kernel = {
+  name: "mergeSegments",
+  tensors: { partial: { type: "f32" }, out: { type: "f32", written: true } },
+  numbers: { rows: "u32", heads: "u32", headWidth: "u32", spans: "u32", segmentRows: "u32" },
+  body: merging("p.segmentRows"),
+};
+
+export const segmentTensors = {
+  query: { type: "f32" },
+  key: { type: "f32" },
+  value: { type: "f32" },
+} as const satisfies Readonly<Record<string, TensorUse>>;
+
+export const segmentNumbers = {
+  rows: "u32",
+  heads: "u32",
+  headWidth: "u32",
+  segmentRows: "u32",
+  scale: "f32",
+} as const;
+
+/** Access to the rows of a segment as \`pageAccess\` has it to pages. */
+export const segmentAccess = /* wgsl */ `
+fn key_word(place: u32, word: u32) -> u32 { return bitcast<u32>(key_at(place + word)); }
+fn value_word(place: u32, word: u32) -> u32 { return bitcast<u32>(value_at(place + word)); }
+${wordValue("f32")}`;
+
+/** Workgroups: spans of heads of rows, over the rows of their segment. */
+export function segmentAttention({ split }: { split: boolean }): Kernel {
+  return {
+    name: `segmentAttention${split ? "-split" : ""}`,
+    tensors: { ...segmentTensors, [split ? "partial" : "out"]: { type: "f32", written: true } },
+    numbers: { ...segmentNumbers, spans: "u32" },
+    body: `${exponential}${divide}${mergeSpans}
+fn token_place(base: u32, token: u32) -> u32 { return base + token * p.heads * p.headWidth; }
+${segmentAccess}${split ? finishSpan : finishRow}${
+      attend({ elements: 1, scaled: false })
+    }${openHead}
+  let first = (row - row % p.segmentRows) * p.heads + head;
+  attend(index, p.segmentRows, first * p.headWidth, number % p.spans, local);
 }`,
   };
 }

@@ -124,9 +124,17 @@ export const groupVectors: Readonly<Record<MatrixFormat, number>> = {
   q4: 9,
 };
 
-/** \`weights_of(base, k, side)\`: four rows (0-3 or 4-7) of column k of the panel at \`base\`. */
+/**
+ * `weights_of(base, k, side)`: four rows (0-3 or 4-7) of column k of the panel at `base`, and
+ * `stored_of` as narrow as workgroup memory can keep them.
+ */
 export function floatWeights(format: "f32" | "bf16" | "f16"): string {
-  const open = "fn weights_of(base: u32, k: u32, side: u32) -> vec4<f32> {";
+  const [stored, narrow] = format === "f16" ? ["half4", "half4_of"] : ["vec4<f32>", ""];
+  const open = `alias stored4 = ${stored};
+fn stored_of(base: u32, k: u32, side: u32) -> stored4 {
+  return ${narrow}(weights_of(base, k, side));
+}
+fn weights_of(base: u32, k: u32, side: u32) -> vec4<f32> {`;
   if (format === "f32") {
     return `${open} return bitcast<vec4<f32>>(weight_at(base + 2u * k + side)); }`;
   }

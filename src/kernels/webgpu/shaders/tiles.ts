@@ -6,6 +6,7 @@
 import type { MatrixFormat } from "../../backend.ts";
 import { isQuantised, zeroCode } from "../../matrix_layout.ts";
 import type { Kernel } from "../kernel.ts";
+import type { RowsPerThread } from "../tuning.ts";
 import { packedDot } from "./numeric.ts";
 import {
   floatWeights,
@@ -24,8 +25,6 @@ export const TILE_COLUMNS = 64;
 const TILE_PANELS = TILE_COLUMNS / 8;
 /** Columns of input that are in workgroup memory at a time, in float formats. */
 const DEPTH = 16;
-
-export type RowsPerThread = 1 | 2 | 4 | 8;
 
 export function tileRows(perThread: RowsPerThread): number {
   return 16 * perThread;
@@ -47,16 +46,16 @@ const floatGroup = /* wgsl */ `
           let k = k0 + i % ${DEPTH}u;
           let quad = i / ${DEPTH}u;
           let panel = first_panel + quad / 2u;
-          var w = vec4<f32>(0.0);
+          var w = stored4();
           if (k < p.columns && panel >= p.firstPanel && panel < end_panel) {
-            w = weights_of((panel - p.firstPanel) * p.panelVectors, k, quad % 2u);
+            w = stored_of((panel - p.firstPanel) * p.panelVectors, k, quad % 2u);
           }
           weights[i % ${DEPTH}u][quad] = w;
         }
         workgroupBarrier();
         let depth = min(${DEPTH}u, max(p.columns, k0) - k0);
         for (var k = 0u; k < depth; k++) {
-          let w = weights[k][quad_column];
+          let w = vec4<f32>(weights[k][quad_column]);
           for (var t = 0u; t < PER_THREAD; t++) {
             acc[t] = fma(vec4<f32>(inputs[k][first_row + t]), w, acc[t]);
           }
@@ -114,7 +113,7 @@ function tileMemory(format: MatrixFormat): string {
   if (!isQuantised(format)) {
     return `
 var<workgroup> inputs: array<array<f32, TILE_ROWS + 1u>, ${DEPTH}>;
-var<workgroup> weights: array<array<vec4<f32>, 16>, ${DEPTH}>;`;
+var<workgroup> weights: array<array<stored4, 16>, ${DEPTH}>;`;
   }
   return `
 var<workgroup> inputs: array<array<u32, TILE_ROWS + 1u>, 8>;

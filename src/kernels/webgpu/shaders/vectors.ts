@@ -1,10 +1,11 @@
 /**
- * Products of few rows: one panel of eight outputs per workgroup, whose 32 lanes read the weights
+ * Products of few rows: a panel of eight outputs per 64 invocations, whose 32 lanes read the weights
  * once for all of its rows. Two invocations share a lane, with four outputs each.
  */
 import type { MatrixFormat } from "../../backend.ts";
 import { isQuantised, zeroCode } from "../../matrix_layout.ts";
 import type { Kernel } from "../kernel.ts";
+import type { PanelsPerGroup } from "../tuning.ts";
 import { packedDot } from "./numeric.ts";
 import {
   expertOf,
@@ -18,6 +19,7 @@ import {
   weightScales,
 } from "./products.ts";
 
+/** Invocations of a panel. */
 const SIZE = 2 * LANES;
 
 /** Adds one group of 32 columns to \`acc\`, for all rows of the workgroup. */
@@ -58,31 +60,42 @@ function groupStep(format: MatrixFormat): string {
 }
 
 /**
- * Workgroups: panels of one expert along x, blocks of \`rows\` places along y. With routing each
- * place finds its expert, so \`rows\` is 1.
+ * Workgroups: panels of one expert along x, \`panels\` in each; blocks of \`rows\` places along y.
+ * With routing each place finds its expert, so \`rows\` is 1.
  */
 export function vectorProduct(
-  options: { format: MatrixFormat; bias?: boolean; routing: Routing; rows: number },
+  options: {
+    format: MatrixFormat;
+    bias?: boolean;
+    routing: Routing;
+    rows: number;
+    panels: PanelsPerGroup;
+  },
 ): Kernel {
-  const { format, bias = false, routing, rows } = options;
+  const { format, bias = false, routing, rows, panels } = options;
   const isRouted = routing !== "none";
   const access = isQuantised(format) ? packedDot + weightScales : floatWeights(format);
   return {
-    name: `vectorProduct-${format}-${routing}-${rows}${bias ? "-bias" : ""}`,
+    name: `vectorProduct-${format}-${routing}-${rows}x${panels}${bias ? "-bias" : ""}`,
     tensors: productTensors(options),
     numbers: { ...productNumbers, firstPlace: "u32" },
     body: `const ROWS = ${rows}u;
 ${access}
 ${inputRow(routing)}${isRouted ? expertOf : ""}
-var<workgroup> partial: array<array<vec4<f32>, ${SIZE}>, ROWS>;
-@compute @workgroup_size(${SIZE})
+var<workgroup> partial: array<array<vec4<f32>, ${SIZE * panels}>, ROWS>;
+@compute @workgroup_size(${SIZE * panels})
 fn main(@builtin(workgroup_id) group_id: vec3<u32>,
-  @builtin(local_invocation_index) local: u32) {
+  @builtin(local_invocation_index) invocation: u32) {
+  let local = invocation % ${SIZE}u;
+  let own = invocation - local;
+  let group_panel = ${panels}u * group_id.x + invocation / ${SIZE}u;
   let first = p.firstPlace + ROWS * group_id.y;
   let lane = local / 2u;
   let side = local % 2u;
-  let panel = group_id.x${isRouted ? " + p.expertPanels * expert_of(first)" : " + p.firstPanel"};
-  let is_here = panel >= p.firstPanel && panel < p.firstPanel + p.panels;
+  let panel = group_panel${isRouted ? " + p.expertPanels * expert_of(first)" : " + p.firstPanel"};
+  let is_here = ${
+      isRouted ? "group_panel < p.expertPanels && " : ""
+    }panel >= p.firstPanel && panel < p.firstPanel + p.panels;
   if (is_here) {
     let base = (panel - p.firstPanel) * p.panelVectors;
     var rows: array<u32, ROWS>;
@@ -93,16 +106,16 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>,
     }
     for (var group = lane; group < p.groups; group += ${LANES}u) {${groupStep(format)}
     }
-    for (var t = 0u; t < ROWS; t++) { partial[t][local] = acc[t]; }
+    for (var t = 0u; t < ROWS; t++) { partial[t][own + local] = acc[t]; }
   }
   workgroupBarrier();
   let t = local / 8u;
   let lane_row = local % 8u;
-  let column = 8u * group_id.x + 8u * ${isRouted ? "0u" : "p.firstPanel"} + lane_row;
+  let column = 8u * group_panel + 8u * ${isRouted ? "0u" : "p.firstPanel"} + lane_row;
   if (!is_here || t >= ROWS || first + t >= p.rows || column >= p.width) { return; }
   var total = 0.0;
   for (var l = 0u; l < min(p.groups, ${LANES}u); l++) {
-    total += partial[t][2u * l + lane_row / 4u][lane_row % 4u];
+    total += partial[t][own + 2u * l + lane_row / 4u][lane_row % 4u];
   }
   out_set((first + t) * p.width + column, total${bias ? " + bias_at(column)" : ""});
 }`,
