@@ -3,9 +3,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { systemClock } from "@/clock.ts";
 import { openBackend } from "@/kernels/open.ts";
+import { loraTargets } from "./lora_targets.ts";
+import { ruleJudge } from "./policy/thought_judge.ts";
 import { type ReinforcementRecipe, reinforcementRecipe } from "./recipes/recipe.ts";
 import {
   filterQuestions,
+  openReinforcement,
   ReinforcementDriver,
   type ReinforcementOptions,
 } from "./reinforcement_run.ts";
@@ -167,6 +170,34 @@ Deno.test("answers that cannot be judged change nothing", () =>
       droppedShare: 1,
       unjudgedShare: 1,
     });
+  }));
+
+Deno.test("a stage without a question that teaches is refused", () =>
+  withFolder(async (folder) => {
+    const filtered = { ...recipe, difficultyTries: 2, steps: 2 };
+    await withRun({ recipe: filtered, judge: everyToken(1) }, async ({ options }) => {
+      const difficulty = await filterQuestions(options, { folder, fingerprint: "" });
+      assert.throws(
+        () => new ReinforcementDriver(options, { difficulty }),
+        /Cannot train on 6 questions: 6 are always answered rightly, 0 never/,
+      );
+    });
+  }));
+
+Deno.test("another judge, or low-rank additions, are refused", () =>
+  withRun({ recipe }, async ({ setting, options }) => {
+    const { state } = new ReinforcementDriver(options);
+    const other = { ...options, judge: everyToken(3) };
+    assert.throws(
+      () => new ReinforcementDriver(other, { state }),
+      /answers were judged by every 4. token, now by every 3. token/,
+    );
+    const lora = { rank: 2, alpha: 4, targets: [...loraTargets] };
+    const opening = { recipe: { ...recipe, lora }, resumed: undefined, folder: "" };
+    await assert.rejects(
+      openReinforcement(setting, { ...opening, thoughts: ruleJudge, clock: systemClock }),
+      /Cannot run tiny: reinforcement does not know lora/,
+    );
   }));
 
 Deno.test("the difficulty filter keeps what is neither easy nor hopeless, and resumes", () =>
