@@ -3,64 +3,43 @@
  * the answers, and makes a few updates of the policy on what teaches something. Driven by
  * `training_run.ts`; which questions are worth asking is decided before the first step.
  */
-import { join } from "node:path";
 import type { Clock } from "@/clock.ts";
 import { hashText } from "@/data/dice.ts";
 import type { MixtureCursor } from "@/data/stream/mixture.ts";
 import { OperatingError } from "@/errors.ts";
+import { isSparseLayer } from "@/model/config.ts";
 import { hashWords } from "@/random.ts";
 import { rateFactor } from "./control/rate_schedule.ts";
-import type { ModelText } from "./model_text.ts";
 import { dapoOptions, gspoOptions } from "./policy/policy_loss.ts";
+import type { ThoughtJudge } from "./policy/thought_judge.ts";
+import { filterQuestions } from "./question_choice.ts";
 import { rateSchedule, type ReinforcementRecipe } from "./recipes/recipe.ts";
-import { type AnswerJudge, RewardJudge } from "./rollouts/answer_judge.ts";
 import {
-  countRight,
-  type GroupOptions,
-  sampleGroups,
-  type Sampling,
-  weighAnswers,
-} from "./rollouts/answer_groups.ts";
-import type { Answerer, AnswerStyle } from "./rollouts/answerer.ts";
-import { type DifficultyState, filterByDifficulty } from "./rollouts/difficulty_filter.ts";
+  groupOptions,
+  questionMaking,
+  type ReinforcementOptions,
+} from "./reinforcement_setting.ts";
+import { sampleGroups, type Sampling, weighAnswers } from "./rollouts/answer_groups.ts";
+import { RewardJudge } from "./rollouts/answer_judge.ts";
+import type { DifficultyState } from "./rollouts/difficulty_filter.ts";
 import {
   type LossForTokens,
   type PolicyFigures,
   PolicyMinibatch,
   type WeighedAnswer,
 } from "./rollouts/policy_minibatch.ts";
-import {
-  MixtureQuestions,
-  PoolQuestions,
-  type QuestionMaking,
-} from "./rollouts/question_source.ts";
+import { MixtureQuestions, PoolQuestions } from "./rollouts/question_source.ts";
 import { samplingFigures } from "./rollouts/sampling_figures.ts";
+import { answererOf } from "./rollouts/trainable_answerer.ts";
+import type { ResumedRun } from "./run_checkpoint.ts";
 import type { StepFigures } from "./run_log.ts";
 import { parameterRate, type RunSetting } from "./run_setting.ts";
-import type { ResumedRun } from "./run_checkpoint.ts";
-import { isSparseLayer } from "@/model/config.ts";
-import type { ThoughtJudge } from "./policy/thought_judge.ts";
-import { answererOf } from "./rollouts/trainable_answerer.ts";
-import { mixtureSources, StageSamples } from "./stage_samples.ts";
-import type { StepResult, Trainer } from "./trainer.ts";
+import { mixtureSources } from "./stage_samples.ts";
+import type { StepResult } from "./trainer.ts";
 import type { RunDriver } from "./training_run.ts";
 
 /** Rows of one micro-batch of an update. */
 const MICRO_BATCH_ROWS = 2048;
-/** Questions that the difficulty filter examines at most. */
-const EXAMINED_MAX = 4096;
-
-export interface ReinforcementOptions {
-  readonly recipe: ReinforcementRecipe;
-  readonly trainer: Trainer;
-  /** Answers with the trainer's parameters. */
-  readonly answerer: Pick<Answerer, "answer">;
-  readonly text: Pick<ModelText, "tokenizer" | "encoder">;
-  readonly judge: AnswerJudge;
-  /** Whether the model has experts: decides `auto`. */
-  readonly isSparse: boolean;
-  readonly clock: Clock;
-}
 
 /** What a checkpoint keeps; JSON. */
 interface ReinforcementState {
@@ -229,26 +208,6 @@ function partsOf<T>(items: readonly T[], count: number): T[][] {
   });
 }
 
-function questionMaking({ recipe, text }: ReinforcementOptions): QuestionMaking {
-  const { data } = recipe;
-  return { encoder: text.encoder, samples: new StageSamples(data), seed: data.seed };
-}
-
-function answerStyle(recipe: ReinforcementRecipe, answersPerQuestion: number): AnswerStyle {
-  const { temperature, answerTokensMax: tokensMax } = recipe;
-  return { answersPerQuestion, temperature, tokensMax };
-}
-
-function groupOptions({ recipe, answerer, text, judge }: ReinforcementOptions): GroupOptions {
-  return {
-    answerer,
-    tokenizer: text.tokenizer,
-    judge,
-    weights: recipe.reward,
-    style: answerStyle(recipe, recipe.answersPerPrompt),
-  };
-}
-
 function poolOf(difficulty: DifficultyState) {
   if (difficulty.kept.length > 0) return difficulty.kept;
   const { examined, tooEasy, tooHard } = difficulty;
@@ -261,68 +220,6 @@ function poolOf(difficulty: DifficultyState) {
 
 function summaryOf({ kept, examined, tooEasy, tooHard }: DifficultyState) {
   return { kept: kept.length, examined, tooEasy, tooHard };
-}
-
-const DIFFICULTY_FILE = "difficulty.json";
-
-/**
- * What the recipe's difficulty filter finds with the weights as they are, before the first step;
- * undefined for a recipe without one, or when told to stop. Its rounds are kept in the run's folder,
- * so that a run that was killed meanwhile goes on with the next one.
- */
-export async function filterQuestions(
-  options: ReinforcementOptions,
-  run: {
-    readonly folder: string;
-    readonly fingerprint: string;
-    readonly onRound?: (state: DifficultyState, examinedMax: number) => void;
-    readonly isStopping?: () => boolean;
-  },
-): Promise<DifficultyState | undefined> {
-  const { recipe } = options;
-  if (recipe.difficultyTries === 0) return undefined;
-  const examinedMax = Math.min(recipe.steps * recipe.promptsPerStep, EXAMINED_MAX);
-  const path = join(run.folder, DIFFICULTY_FILE);
-  const start = await readDifficulty(path, run.fingerprint);
-  const making = questionMaking(options);
-  const found = await filterByDifficulty({
-    questions: new MixtureQuestions(mixtureSources(recipe.data), making, start?.cursor),
-    seed: recipe.data.seed,
-    style: answerStyle(recipe, recipe.difficultyTries),
-    examinedMax,
-    roundQuestions: recipe.promptsPerStep,
-    countRight: (asked, style) => countRight(asked, { ...groupOptions(options), style }),
-    onRound: async (state) => {
-      await writeDifficulty(path, run.fingerprint, state);
-      run.onRound?.(state, examinedMax);
-    },
-    ...run.isStopping && { isStopping: run.isStopping },
-  }, start);
-  return found.examined < examinedMax ? undefined : found;
-}
-
-async function readDifficulty(
-  path: string,
-  fingerprint: string,
-): Promise<DifficultyState | undefined> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  const stored = JSON.parse(text) as { fingerprint: string; state: DifficultyState };
-  return stored.fingerprint === fingerprint ? stored.state : undefined;
-}
-
-async function writeDifficulty(
-  path: string,
-  fingerprint: string,
-  state: DifficultyState,
-): Promise<void> {
-  await Deno.writeTextFile(`${path}.partial`, JSON.stringify({ fingerprint, state }));
-  await Deno.rename(`${path}.partial`, path);
 }
 
 /** What a run of this kind stands on besides its setting. */

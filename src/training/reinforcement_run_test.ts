@@ -5,13 +5,10 @@ import { systemClock } from "@/clock.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { loraTargets } from "./lora_targets.ts";
 import { ruleJudge } from "./policy/thought_judge.ts";
+import { filterQuestions } from "./question_choice.ts";
 import { type ReinforcementRecipe, reinforcementRecipe } from "./recipes/recipe.ts";
-import {
-  filterQuestions,
-  openReinforcement,
-  ReinforcementDriver,
-  type ReinforcementOptions,
-} from "./reinforcement_run.ts";
+import { openReinforcement, ReinforcementDriver } from "./reinforcement_run.ts";
+import type { ReinforcementOptions } from "./reinforcement_setting.ts";
 import { readLog, type StepRecord } from "./run_log.ts";
 import { openSetting, type RunSetting } from "./run_setting.ts";
 import type { AnswerJudge } from "./rollouts/answer_judge.ts";
