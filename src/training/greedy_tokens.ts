@@ -12,9 +12,10 @@ export interface GreedyOutput {
   readonly ids: Tensor;
   /** Holds what the op reads besides. */
   readonly tensors: BatchTensors;
+  /** Most bytes of logits at a time. */
+  readonly logitsBytesMax?: number;
 }
 
-/** Most bytes of logits at a time. */
 const LOGITS_BYTES_MAX = 1 << 24;
 
 /** The `sample` op's row: temperature 0, no top-k, top-p or min-p, nothing forced, no mask. */
@@ -23,13 +24,14 @@ const GREEDY_ROW = [0, 0, 1, 0, 0, -1, -1, 0];
 /** Records the ids of all rows of `input` [R, K]; weight [V, K]. */
 export function recordGreedy(
   tape: Tape,
-  { input, weight, ids, tensors }: GreedyOutput & { input: Tensor; weight: Matrix },
+  args: GreedyOutput & { input: Tensor; weight: Matrix },
 ): void {
+  const { input, weight, ids, tensors, logitsBytesMax = LOGITS_BYTES_MAX } = args;
   const { ops } = tape.backend;
   const rows = ids.shape[0]!;
   if (rows === 0) return;
   const vocabulary = weight.rows;
-  const block = Math.max(1, Math.min(rows, Math.floor(LOGITS_BYTES_MAX / (4 * vocabulary))));
+  const block = Math.max(1, Math.min(rows, Math.floor(logitsBytesMax / (4 * vocabulary))));
   const nothing = { i32: tensors.i32(new Int32Array(1)), f32: tensors.f32(new Float32Array(1)) };
   const mask = tensors.i32(new Int32Array(Math.ceil(vocabulary / 32)));
   const params = tensors.f32(Float32Array.from(Array(block).fill(GREEDY_ROW).flat()));
