@@ -23,6 +23,8 @@ export interface StageSample {
   readonly sample: Sample;
   /** It has a thought and is asked to think. */
   readonly thinking: boolean;
+  /** Another system text than the grammar's. */
+  readonly systemText?: string;
 }
 
 /** Makes samples of a stage; each depends on its reference alone. */

@@ -3,6 +3,7 @@
  * what AdaLRS found, the curriculum by measured accuracy. A probe of AdaLRS that loses is taken back
  * whole: weights, moments, step, data and curriculum.
  */
+import { basename } from "node:path";
 import { assert } from "@/assert.ts";
 import { packBatch, type TokenizedSample } from "@/data/stream/packed_batch.ts";
 import {
@@ -10,6 +11,8 @@ import {
   SampleStream,
   type StreamCursor,
 } from "@/data/stream/sample_stream.ts";
+import { OperatingError } from "@/errors.ts";
+import { inlineCodec } from "@/media/codec.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import {
   ADAPTIVE_RATE_DEFAULTS,
@@ -27,6 +30,7 @@ import {
   READING_LEVELS,
 } from "./control/curriculum.ts";
 import { rateFactor } from "./control/rate_schedule.ts";
+import { DataFile } from "./data_file.ts";
 import { type GreedyAnswer, greedyAnswers } from "./greedy_accuracy.ts";
 import { rateSchedule, type SupervisedRecipe } from "./recipes/recipe.ts";
 import type { ResumedRun } from "./run_checkpoint.ts";
@@ -57,6 +61,8 @@ interface RunPosition {
 /** JSON of a checkpoint. */
 interface SupervisedState extends RunPosition {
   readonly adaptive: AdaptiveRateState | undefined;
+  /** Hashes of the data files by name. */
+  readonly files: Readonly<Record<string, string>>;
   /** While a probe runs; the stores are in a file. */
   readonly probe: (RunPosition & { readonly stepCount: number }) | undefined;
 }
@@ -73,6 +79,8 @@ export class SupervisedRun implements RunDriver {
   readonly #recipe: SupervisedRecipe;
   readonly #samples: StageSamples;
   readonly #graded: ReadonlySet<string>;
+  /** By name. */
+  readonly #files = new Map<string, DataFile>();
   #stream!: SampleStream<StageItem>;
   #curriculum: CurriculumState | undefined;
   #adaptive: AdaptiveRateState | undefined;
@@ -95,6 +103,7 @@ export class SupervisedRun implements RunDriver {
     const state = resumed?.run as SupervisedState | undefined;
     run.#curriculum = recipe.data.curriculum && (state?.curriculum ?? CURRICULUM_START);
     run.#adaptive = recipe.adaptiveRate && (state?.adaptive ?? ADAPTIVE_RATE_START);
+    await run.#openFiles(state?.files);
     await run.#openStream(state?.cursor);
     if (resumed && state?.probe) {
       const { stepCount, cursor, curriculum } = state.probe;
@@ -115,7 +124,8 @@ export class SupervisedRun implements RunDriver {
       cursor: this.#probe.cursor,
       curriculum: this.#probe.curriculum,
     };
-    return { ...this.#position(), adaptive: this.#adaptive, probe };
+    const files = Object.fromEntries([...this.#files].map(([name, { sha256 }]) => [name, sha256]));
+    return { ...this.#position(), adaptive: this.#adaptive, files, probe };
   }
 
   files(): Promise<ReadonlyMap<string, Uint8Array>> {
@@ -159,15 +169,36 @@ export class SupervisedRun implements RunDriver {
 
   async #openStream(cursor: StreamCursor | undefined): Promise<void> {
     const { data, packing } = this.#recipe;
-    const sources = mixtureSources(data);
+    const rows = (data.files ?? []).map(({ path, weight }) => {
+      const { name, size } = this.#files.get(basename(path))!;
+      return { name, weight, size };
+    });
+    const sources = [...mixtureSources(data), ...rows];
     const read = (reference: SampleReference) => this.#encode(reference);
     const { seed } = data;
     this.#stream = await SampleStream.open<StageItem>({ sources, seed, packing, read }, cursor);
   }
 
-  #encode(reference: SampleReference): StageItem {
-    const { sample, thinking } = this.#samples.make(reference);
-    const tokenized = this.#setting.encoder.encode(sample, { thinking });
+  async #openFiles(known: Readonly<Record<string, string>> | undefined): Promise<void> {
+    const codec = inlineCodec();
+    for (const { path } of this.#recipe.data.files ?? []) {
+      const file = await DataFile.open(path, codec);
+      if (known && known[file.name] !== file.sha256) {
+        throw new OperatingError(
+          "checkpoint_invalid",
+          `Cannot resume: ${path} is not the file that the run began with`,
+        );
+      }
+      this.#files.set(file.name, file);
+    }
+  }
+
+  async #encode(reference: SampleReference): Promise<StageItem> {
+    const file = this.#files.get(reference.source);
+    const { sample, ...style } = file
+      ? await file.read(reference.index)
+      : this.#samples.make(reference);
+    const tokenized = this.#setting.encoder.encode(sample, style);
     return { ...tokenized, reference, question: sample.turns[0]!.question };
   }
 

@@ -110,3 +110,26 @@ Deno.test("thinkingShare asks that share of the samples with a thought, always t
   assert.deepEqual(drawn, Array.from({ length: 200 }, (_, index) => thinks("arithmetic", index)));
   assert.ok(!Array.from({ length: 50 }, (_, index) => thinks("word", index)).some(Boolean));
 });
+
+Deno.test("rows of a data file are drawn beside the makers' samples, each once an epoch", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/mine.jsonl`;
+  const row = (answer: string) =>
+    JSON.stringify({
+      messages: [{ role: "user", content: "Which?" }, { role: "assistant", content: answer }],
+    });
+  await Deno.writeTextFile(path, ["one", "two", "three"].map(row).join("\n"));
+  const data = { mixture: { digit: 1 }, files: [{ path, weight: 3 }] };
+  const recipe = recipeOf({ data, accuracySteps: 1 });
+  await withRun(recipe, async (run, setting) => {
+    const { accuracyByTask } = await run.step();
+    assert.deepEqual(Object.keys(accuracyByTask!).sort(), ["digit", "mine.jsonl"]);
+    const state = json(run.state);
+    assert.match(state.files["mine.jsonl"], /^[0-9a-f]{64}$/);
+    const resumed = { computed: 1, run: state, folder };
+    await SupervisedRun.open(setting, recipe, resumed);
+    await Deno.writeTextFile(path, row("four"));
+    await assert.rejects(SupervisedRun.open(setting, recipe, resumed), /is not the file that/);
+  });
+  await Deno.remove(folder, { recursive: true });
+});

@@ -74,8 +74,12 @@ const makers = z.strictObject({
 const data = z.strictObject({
   seed: whole.default(0),
   /** Weights of the makers' tasks. */
-  mixture: z.partialRecord(task, z.number().min(0))
-    .refine((mixture) => Object.values(mixture).some((weight) => weight! > 0), "is empty"),
+  mixture: z.partialRecord(task, z.number().min(0)).default({}),
+  /** The user's own conversations, see `data_file.ts`; paths start at the recipe. */
+  files: z.array(z.strictObject({
+    path: z.string().min(1),
+    weight: z.number().positive().default(1),
+  })).min(1).exactOptional(),
   /** Share of samples with a thought that are asked to think. */
   thinkingShare: share.default(0),
   /** Difficulty rises by accuracy, from the first level; absent: full difficulty. */
@@ -212,7 +216,14 @@ function* contradictions(recipe: Recipe): Generator<{ field: string; problem: st
   if (recipe.lora && recipe.trainable.includes("decoder")) {
     yield { field: "trainable", problem: "the decoder learns as a whole and by lora" };
   }
+  const { files, mixture, curriculum } = recipe.data;
+  const hasTasks = Object.values(mixture).some((weight) => weight! > 0);
+  if (!hasTasks && !files) yield { field: "data.mixture", problem: "is empty" };
+  if (!hasTasks && files && curriculum) {
+    yield { field: "data.curriculum", problem: "files have no levels of difficulty" };
+  }
   if (recipe.kind === "reinforcement") {
+    if (files) yield { field: "data.files", problem: "no rule can check their answers" };
     const problem = rewardWeightProblem(recipe.reward);
     if (problem) yield { field: "reward", problem };
   } else if (recipe.adaptiveRate) {

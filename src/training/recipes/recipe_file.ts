@@ -1,5 +1,5 @@
 /** Opens a recipe by the name of a shipped one or from a JSON file. */
-import { basename } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { OperatingError } from "@/errors.ts";
 import { parseRecipe, type Recipe } from "./recipe.ts";
 import { shippedRecipe } from "./recipe_book.ts";
@@ -22,5 +22,12 @@ export async function openRecipe(where: string): Promise<Recipe> {
     throw refuse("parse", cause);
   }
   const name = basename(where, ".json").toLowerCase().replaceAll(/[^a-z0-9_-]/g, "_");
-  return parseRecipe(json, { label: where, name });
+  return withFilesFrom(dirname(where), parseRecipe(json, { label: where, name }));
+}
+
+/** The recipe with the paths of its data files made absolute. */
+function withFilesFrom(folder: string, recipe: Recipe): Recipe {
+  if (recipe.kind === "soup" || !recipe.data.files) return recipe;
+  const files = recipe.data.files.map((file) => ({ ...file, path: resolve(folder, file.path) }));
+  return { ...recipe, data: { ...recipe.data, files } };
 }

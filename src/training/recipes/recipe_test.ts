@@ -44,6 +44,8 @@ Deno.test("parseRecipe() names every wrong field", () => {
   wrong({ clips: 1 }, /Unrecognized key/);
   wrong({ kind: "magic" }, /Cannot use recipe: kind: /);
   wrong({ data: { ...recipe["data"] as object, mixture: { word: 0 } } }, /data\.mixture: is empty/);
+  const files = [{ path: "a.jsonl" }];
+  wrong({ data: { mixture: { word: 1 }, files } }, /data\.files: no rule can check their answers/);
   wrong({ data: { mixture: { wrd: 1 } } }, /data\.mixture.*wrd/);
   const schedule = { kind: "wsd", warmupSteps: 200, decaySteps: 200 };
   wrong({ schedule }, /schedule: 200 warm-up and 200 decay steps do not fit into 300 steps/);
