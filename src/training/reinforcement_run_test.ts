@@ -152,6 +152,16 @@ Deno.test("a sparse model gets GSPO, and its reward rises too", () =>
     assert.ok(records.some(({ clipFraction }) => clipFraction! > 0.02));
   }));
 
+Deno.test("computing a sparse model's layers again changes no bit of a step", () =>
+  withFolder(async (folder) => {
+    const short = { ...recipe, steps: 2 };
+    const records = await run(join(folder, "kept"), 2, { recipe: short, model: "moe" });
+    const again = { ...short, activationCheckpointing: true };
+    const others = await run(join(folder, "again"), 2, { recipe: again, model: "moe" });
+    assert.ok(records[0]!.balance! > 0);
+    assert.deepEqual(timeless(others), timeless(records));
+  }));
+
 Deno.test("answers that cannot be judged change nothing", () =>
   withFolder(async (folder) => {
     const judge: AnswerJudge = {

@@ -49,6 +49,8 @@ function gateRule(tape: Tape, args: Parameters<Ops["gateTopK"]>[0]): void {
   const index = tape.write(args.expertIndex, false);
   const weight = tape.write(args.expertWeight, tape.isTracked(logits));
   tape.gates.push({ logits, expertIndex: index });
+  // The losses of the gates come after the last layer, when this one's memory is given back.
+  for (const { value } of [logits, index]) if (value) value.isKept = true;
   const views = () => ({
     logits: tape.data(logits),
     normalize,
