@@ -1,5 +1,6 @@
 /** A NATS server with JetStream of its own for a test, with its data in a temporary folder. */
 import assert from "node:assert/strict";
+import { waitFor } from "./patience.ts";
 import { probeCommand } from "./skip.ts";
 
 /** Why tests that need NATS are skipped. */
@@ -59,14 +60,10 @@ export function freePort(): number {
   return listener.addr.port;
 }
 
-/** Waits until it is true, for ten seconds; fails when it never is. */
+/** Waits until it is true, for ten seconds of an idle machine; fails when it never is. */
 export async function eventually(
   what: string,
   isTrue: () => boolean | Promise<boolean>,
 ): Promise<void> {
-  for (let i = 0; i < 500; i++) {
-    if (await isTrue()) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assert.fail(`never: ${what}`);
+  if (!await waitFor(10_000, isTrue)) assert.fail(`never: ${what}`);
 }

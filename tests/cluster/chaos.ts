@@ -12,6 +12,7 @@ import { parseArgs } from "node:util";
 import { systemClock } from "@/clock.ts";
 import { freshSeed, seededRandom } from "@/random.ts";
 import { freePort } from "../nats_server.ts";
+import { waitFor } from "../patience.ts";
 import { FrontRig, pause } from "./front_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
 import { percentile, promptOf, stream } from "./stream_load.ts";
@@ -170,15 +171,12 @@ class Chaos {
 
   /** Two live copies of every expert again: what makes the next fault bearable. */
   async #recovered(): Promise<void> {
-    const endMs = systemClock.nowMs() + RECOVERY_MS;
-    while (systemClock.nowMs() < endMs) {
+    const isWhole = () => {
       const { nodes, underReplicated } = this.#rig.serving.cluster!.status();
-      const isWhole = nodes.length === this.#options.shards && underReplicated === 0 &&
+      return nodes.length === this.#options.shards && underReplicated === 0 &&
         nodes.every(({ connected, held, planned }) => connected && held >= planned);
-      if (isWhole) return;
-      await pause(20);
-    }
-    assert.fail("the cluster does not become whole again");
+    };
+    assert.ok(await waitFor(RECOVERY_MS, isWhole), "the cluster does not become whole again");
   }
 }
 

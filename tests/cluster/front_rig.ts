@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import type { ClusterFlags } from "@/cli/cluster_flags.ts";
 import { type LocalApp, localApp } from "@/cli/local_app.ts";
 import { openServing, type Serving } from "@/cli/serving.ts";
-import { systemClock } from "@/clock.ts";
 import { inlineCodec } from "@/media/codec.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import type { Quantisation } from "@/weights/precision.ts";
+import { waitFor } from "../patience.ts";
 import { fixtureFolder } from "../server/server_process.ts";
 
 export interface RigOptions {
@@ -62,10 +62,9 @@ export class FrontRig implements AsyncDisposable {
     return new FrontRig(serving, app);
   }
 
-  /** Waits until every expert has an owner, or for `ms`. */
+  /** Waits until every expert has an owner, or for `ms` of an idle machine. */
   async covered(ms = 20_000): Promise<void> {
-    const untilMs = systemClock.nowMs() + ms;
-    while (this.serving.problem() && systemClock.nowMs() < untilMs) await pause(20);
+    await waitFor(ms, () => !this.serving.problem());
     assert.equal(this.serving.problem()?.message, undefined);
   }
 

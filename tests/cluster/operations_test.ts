@@ -1,8 +1,8 @@
 /** What an operator does with a running cluster, as commands: look, plan anew, drain, stop a shard. */
 import assert from "node:assert/strict";
 import { natsProbe, NatsServer } from "../nats_server.ts";
+import { waitFor } from "../patience.ts";
 import { optionalTest } from "../skip.ts";
-import { pause } from "./front_rig.ts";
 import { addressesOf, answersDuring, cluster, startFront, statusOf } from "./operator_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
 
@@ -49,10 +49,8 @@ Deno.test("an operator sees the cluster, drains a node and stops it without a fa
   assert.deepEqual(nodes.map(({ id }) => id), ["bert", "carl"]);
   assert.deepEqual([calls.failures, uncovered], [0, 0]);
   assert.ok(calls.layers > 1000);
-  for (let tries = 0; (await statusOf(front)).silent.length === 0; tries++) {
-    assert.ok(tries < 100, JSON.stringify(silent));
-    await pause(50);
-  }
+  const isSilent = async () => (await statusOf(front)).silent.length > 0;
+  assert.ok(await waitFor(5000, isSilent), JSON.stringify(silent));
   const retried = await front.metric("flotilla_cluster_layer_failures_total");
   assert.equal(retried, 0);
   assert.ok(await front.metric("flotilla_cluster_moves_total") > 32);
