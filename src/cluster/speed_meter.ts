@@ -16,9 +16,7 @@ export interface MeasuredCall {
 }
 
 export class SpeedMeter {
-  /** Pairs per second of the machine at its best, as it was measured at the start. */
-  readonly #nominal: number;
-  /** Least milliseconds by size. */
+  /** Least milliseconds by size; of one pair alone at first, as measured at the start. */
   readonly #best = new Map<number, number>();
   /** Time of the calls, and the least time for as many of the same sizes; both fade. */
   #actualMs = 0;
@@ -27,9 +25,11 @@ export class SpeedMeter {
   #announced: number;
   #announcedMs: number;
 
-  constructor(nominal: number, nowMs: number) {
-    assert(nominal > 0, `speed ${nominal}`);
-    this.#nominal = this.#announced = nominal;
+  /** `speed`: pairs per second as they were measured at the start, one at a time. */
+  constructor(speed: number, nowMs: number) {
+    assert(speed > 0, `speed ${speed}`);
+    this.#best.set(sizeOf(ONE_PAIR), 1000 / speed);
+    this.#announced = speed;
     this.#fadedMs = this.#announcedMs = nowMs;
   }
 
@@ -41,6 +41,11 @@ export class SpeedMeter {
     this.#fade(nowMs);
     this.#actualMs += computeMs;
     this.#bestMs += best;
+  }
+
+  /** The machine at its best: what was measured at the start may have been a bad moment. */
+  get #nominal(): number {
+    return 1000 / this.#best.get(sizeOf(ONE_PAIR))!;
   }
 
   /** Pairs per second, smoothed. Without calls for a while it is the nominal one again. */
@@ -80,6 +85,8 @@ function sizeOf({ pairs, experts }: MeasuredCall): number {
   );
   return SIZE_CLASSES * expertsClass! + pairsClass!;
 }
+
+const ONE_PAIR: MeasuredCall = { pairs: 1, experts: 1, computeMs: 0 };
 
 /** More than four times the logarithm of any count. */
 const SIZE_CLASSES = 128;

@@ -39,6 +39,12 @@ Deno.test("SpeedMeter.speed() does not grow with the rows of a call", () => {
   assert.ok(Math.abs(meter.speed(nowMs) - 1000) < 1);
 });
 
+Deno.test("SpeedMeter.speed() corrects what was measured at the start when one pair takes less", () => {
+  const meter = new SpeedMeter(100, 0);
+  const nowMs = work(meter, { fromMs: 0, forMs: 30_000, pairs: 1, pairMs: 1 });
+  assert.ok(Math.abs(meter.speed(nowMs) - 1000) < 1);
+});
+
 Deno.test("SpeedMeter.announcement() tells large changes that stay, now and then", () => {
   const meter = new SpeedMeter(1000, 0);
   let nowMs = work(meter, { fromMs: 0, forMs: 30_000, pairs: 4, pairMs: 1 });
