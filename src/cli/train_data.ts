@@ -5,15 +5,10 @@
  */
 import { join } from "node:path";
 import { systemClock } from "@/clock.ts";
-import {
-  makeSample,
-  parseTaskName,
-  type TaskName,
-  taskNames,
-} from "@/data/makers/maker_registry.ts";
+import { makeSample, type TaskName } from "@/data/makers/maker_registry.ts";
 import type { Sample } from "@/data/makers/sample.ts";
 import { encodePng } from "@/data/drawing/png.ts";
-import { Mixture, type MixtureSource } from "@/data/stream/mixture.ts";
+import { Mixture } from "@/data/stream/mixture.ts";
 import { OperatingError } from "@/errors.ts";
 import { exportFolder } from "@/training/handover/export_folder.ts";
 import type { Engine } from "@/training/handover/rows.ts";
@@ -23,7 +18,7 @@ import { openRecipe } from "@/training/recipes/recipe_file.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
-import { makerSettings } from "./train_makers.ts";
+import { makerSettings, mixtureOf } from "./train_makers.ts";
 import { mergeAdapter } from "./train_merge.ts";
 import { probe } from "./train_probe.ts";
 import { score } from "./train_score.ts";
@@ -60,19 +55,6 @@ async function readRecipe(flags: Flags): Promise<Recipe | undefined> {
   return where === undefined ? undefined : await openRecipe(where);
 }
 
-/** Tasks and weights: `--task`, else the recipe's, else all the same. */
-function sourcesOf(flags: Flags, recipe: Recipe | undefined): MixtureSource[] {
-  const named = flags.list("task");
-  if (named.length > 0) {
-    return named.map((text) => {
-      const [name, weight = "1"] = text.split("=");
-      return { name: parseTaskName(name!), weight: Number(weight) };
-    });
-  }
-  if (!recipe || recipe.kind === "soup") return taskNames.map((name) => ({ name, weight: 1 }));
-  return Object.entries(recipe.data.mixture).map(([name, weight]) => ({ name, weight: weight! }));
-}
-
 function* drawSamples(
   flags: Flags,
   { recipe, count }: { recipe: Recipe | undefined; count: number },
@@ -80,7 +62,7 @@ function* drawSamples(
   const recipeSeed = recipe && recipe.kind !== "soup" ? recipe.data.seed : 1;
   const seed = flags.number("seed") ?? recipeSeed;
   const settings = makerSettings(flags);
-  const mixture = new Mixture(sourcesOf(flags, recipe), { seed });
+  const mixture = new Mixture(mixtureOf(flags, recipe), { seed });
   for (let i = 0; i < count; i++) {
     const { source, index } = mixture.next();
     yield makeSample(source as TaskName, { seed, index, settings });

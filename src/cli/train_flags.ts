@@ -27,7 +27,7 @@ export const trainFlags: readonly FlagRow[] = [
     commands,
     value: "NAME[=N]",
     repeated: true,
-    help: "samples, export: tasks with weights; score: with counts; default: of --recipe, or all",
+    help: "Tasks of the makers with weights, for score with counts; default: of --recipe, or all",
   },
   {
     name: "recipe",

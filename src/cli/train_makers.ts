@@ -1,13 +1,16 @@
-/** The flags that say how the makers draw. */
+/** The flags that say what the makers draw, and how. */
 import { join } from "node:path";
 import { heldOutDesigns } from "@/data/lettering/designs_table.ts";
 import type { Face } from "@/data/lettering/face.ts";
 import { StrokeFace } from "@/data/lettering/stroke_face.ts";
 import { TrueTypeFace } from "@/data/lettering/truetype.ts";
-import { defaultSettings } from "@/data/makers/maker_registry.ts";
+import { defaultSettings, parseTaskName, taskNames } from "@/data/makers/maker_registry.ts";
 import type { MakerSettings } from "@/data/makers/sample.ts";
 import { heldOutWords } from "@/data/makers/words_table.ts";
+import type { MixtureSource } from "@/data/stream/mixture.ts";
 import { OperatingError } from "@/errors.ts";
+import type { Recipe } from "@/training/recipes/recipe.ts";
+import { mixtureSources } from "@/training/stage_samples.ts";
 import type { Flags } from "./flags.ts";
 
 /** What `--side`, `--fonts` and `--held-out` say of the makers. */
@@ -40,4 +43,17 @@ function trueTypeFaces(folder: string): Face[] {
   return paths.sort().map((path) =>
     new TrueTypeFace(path.slice(folder.length + 1), Deno.readFileSync(path))
   );
+}
+
+/** Tasks and weights: `--task`, else the recipe's, else all the same. */
+export function mixtureOf(flags: Flags, recipe: Recipe | undefined): MixtureSource[] {
+  const named = flags.list("task");
+  if (named.length > 0) {
+    return named.map((text) => {
+      const [name, weight = "1"] = text.split("=");
+      return { name: parseTaskName(name!), weight: Number(weight) };
+    });
+  }
+  if (!recipe || recipe.kind === "soup") return taskNames.map((name) => ({ name, weight: 1 }));
+  return mixtureSources(recipe.data);
 }

@@ -1,6 +1,5 @@
 /** `train probe-experts`: how evenly a sparse model's experts are used, and by which tasks. */
 import { systemClock } from "@/clock.ts";
-import { taskNames } from "@/data/makers/maker_registry.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
 import { textTable } from "@/text_table.ts";
@@ -20,6 +19,7 @@ import { backendFlags } from "./backend_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
+import { mixtureOf } from "./train_makers.ts";
 
 /** Samples of each task unless `--count` says. */
 const SAMPLES = 32;
@@ -55,12 +55,14 @@ export async function probe(flags: Flags): Promise<number> {
   }
 }
 
-/** The recipe's data, or all tasks alike. */
+/** The recipe's data with the mixture of `--task`, or of the recipe, or all tasks alike. */
 async function dataOf(flags: Flags): Promise<RecipeData> {
   const where = flags.string("recipe");
   const recipe = where === undefined ? undefined : await openRecipe(where);
-  if (recipe && recipe.kind !== "soup") return recipe.data;
-  const mixture = Object.fromEntries(taskNames.map((task) => [task, 1]));
+  const mixture = Object.fromEntries(
+    mixtureOf(flags, recipe).map(({ name, weight }) => [name, weight]),
+  );
+  if (recipe && recipe.kind !== "soup") return { ...recipe.data, mixture };
   return { seed: flags.number("seed") ?? 1, mixture, thinkingShare: 0 };
 }
 
