@@ -13,6 +13,7 @@ import type { Sample, Turn } from "@/data/makers/sample.ts";
 import type { TokenizedSample } from "@/data/stream/packed_batch.ts";
 import { resizeBicubic } from "@/media/resize.ts";
 import { planTiles, type TileRequest } from "@/media/tiling.ts";
+import { cueAnswers, type TileView } from "./cues.ts";
 import type { Tokenizer } from "@/tokenizer/tokenizer.ts";
 
 export interface EncoderOptions {
@@ -21,6 +22,8 @@ export interface EncoderOptions {
   readonly grammar: PromptGrammar;
   readonly tokensPerTile: number;
   readonly tiling: TileRequest;
+  /** Side of a vision patch; given when samples are to have cues. */
+  readonly cuePatchSize?: number;
 }
 
 /** How one sample is to be learnt. */
@@ -87,6 +90,7 @@ export class ConversationEncoder {
       visualTokens: spans.reduce((sum, { count }) => sum + count, 0),
       spans,
       tiles: tiles.flat(),
+      ...(this.#options.cuePatchSize !== undefined && { cues: this.#cues(sample) }),
     };
   }
 
@@ -97,15 +101,39 @@ export class ConversationEncoder {
     return { ...this.#prompt(messages, { tiles, style }), tiles: tiles.flat() };
   }
 
-  /** Pixels of a picture's tiles, thumbnail last; a frame is one tile. */
-  tilesOf(picture: Picture, isFrame: boolean): Uint8Array[] {
-    const { tiling } = this.#options;
-    const { tileSize } = tiling;
+  /** Of the tiles that `tilesOf` gives, in their order. */
+  #cues({ pictures, isClip, marks }: Sample): Uint8Array[] {
+    const side = this.#options.tiling.tileSize / this.#options.cuePatchSize!;
+    return pictures.flatMap((picture, index) => {
+      const drawn = marks.filter((mark) => mark.picture === index);
+      const { grid: { columns, rows }, thumbnail } = this.#plan(picture, isClip);
+      const [width, height] = [picture.width / columns, picture.height / rows];
+      const views = Array.from({ length: columns * rows }, (_, tile): TileView => ({
+        left: tile % columns * width,
+        top: Math.floor(tile / columns) * height,
+        width,
+        height,
+        side,
+      }));
+      const { width: whole, height: tall } = picture;
+      if (thumbnail) views.push({ left: 0, top: 0, width: whole, height: tall, side });
+      return views.map((view) => cueAnswers(drawn, view));
+    });
+  }
+
+  #plan(picture: Picture, isFrame: boolean) {
     const plan = planTiles(picture.width, picture.height, {
-      ...tiling,
+      ...this.#options.tiling,
       ...(isFrame && { singleTile: true }),
     });
     assert(plan.secondGrid === undefined, "training cuts one grid");
+    return plan;
+  }
+
+  /** Pixels of a picture's tiles, thumbnail last; a frame is one tile. */
+  tilesOf(picture: Picture, isFrame: boolean): Uint8Array[] {
+    const { tileSize } = this.#options.tiling;
+    const plan = this.#plan(picture, isFrame);
     const { columns, rows } = plan.grid;
     const whole = resizeBicubic(picture, columns * tileSize, rows * tileSize).data;
     const tiles: Uint8Array[] = [];

@@ -12,8 +12,15 @@ export interface ModelText {
   readonly encoder: ConversationEncoder;
 }
 
-/** Reads the text files of a model folder. Throws OperatingError for those of the tokenizer. */
-export async function openModelText(folder: string, config: ModelConfig): Promise<ModelText> {
+/**
+ * Reads the text files of a model folder; `withCues`: encoded samples bring cues. Throws
+ * OperatingError for the files of the tokenizer.
+ */
+export async function openModelText(
+  folder: string,
+  config: ModelConfig,
+  { withCues = false }: { withCues?: boolean } = {},
+): Promise<ModelText> {
   const text = (name: string) => Deno.readTextFile(join(folder, name)).catch(() => undefined);
   const tokenizer = await Tokenizer.load(text);
   const promptTokens = findPromptTokens(tokenizer);
@@ -24,6 +31,7 @@ export async function openModelText(folder: string, config: ModelConfig): Promis
     grammar: readGrammar(await text("chat_template.jinja")),
     tokensPerTile: tokensPerTile(config),
     tiling: { tileSize, maxTiles, thumbnail, applyOrientation: false },
+    ...withCues && { cuePatchSize: config.vision.patchSize },
   });
   return { tokenizer, promptTokens, encoder };
 }

@@ -23,7 +23,8 @@ export interface ProgramBatch extends
   Pick<
     PackedBatch,
     "tokenIds" | "positions" | "tiles" | "visualRows" | "scoredRows" | "targets" | "weights"
-  > {
+  >,
+  Partial<Pick<PackedBatch, "cues">> {
   /** i32: which visual token each of `visualRows` shows; missing: all of them, in their order. */
   readonly visualTokens?: Int32Array;
 }
@@ -96,14 +97,20 @@ export class PackedModel {
   /** Records the program and returns the logits [K, V] of the scored rows. */
   async forward(
     tape: Tape,
-    options: { batch: ProgramBatch; tensors: BatchTensors; tap?: Tap },
+    options: {
+      batch: ProgramBatch;
+      tensors: BatchTensors;
+      tap?: Tap;
+      /** Given the vision tower's output [T * N, D], while it may be read. */
+      onFeatures?: (features: Tensor) => void;
+    },
   ): Promise<Tensor> {
-    const { batch, tensors } = options;
+    const { batch, tensors, onFeatures } = options;
     const { config, parameters } = this.model;
     const program = { ops: tape.ops, workspace: tape.workspace, tap: options.tap };
     const rows = batch.tokenIds.length;
     assert(batch.positions.length === rows, `${batch.positions.length} positions of ${rows} rows`);
-    const visual = this.#recordVision(program, batch, tensors);
+    const visual = this.#recordVision(program, { batch, tensors, onFeatures });
     const { hiddenWidth } = config.decoder;
     const hidden = tape.workspace.tensor("f32", [rows, hiddenWidth]);
     const rowIndex = tensors.i32(batch.tokenIds);
@@ -142,7 +149,14 @@ export class PackedModel {
   }
 
   /** Visual tokens [T * tokensPerTile, H] of all tiles; undefined without tiles. */
-  #recordVision(program: Program, batch: ProgramBatch, tensors: BatchTensors): Tensor | undefined {
+  #recordVision(
+    program: Program,
+    { batch, tensors, onFeatures }: {
+      batch: ProgramBatch;
+      tensors: BatchTensors;
+      onFeatures: ((features: Tensor) => void) | undefined;
+    },
+  ): Tensor | undefined {
     const { config, parameters } = this.model;
     const { tileSize } = config.preprocess;
     const count = batch.tiles.length / (tileSize * tileSize * 3);
@@ -161,6 +175,7 @@ export class PackedModel {
       config,
       parameters: parameters.vision,
     });
+    onFeatures?.(features);
     const order = mergeOrder({
       grid,
       factor: config.mergeFactor,

@@ -8,8 +8,8 @@ import type { FloatStore, GradientTarget, TrainingOps } from "@/kernels/training
 import { elementCount } from "@/tensor/dtype.ts";
 import type { Storage, Tensor } from "@/tensor/tensor.ts";
 
-/** A part of the model that learns or is frozen as a whole. */
-export type ModelPart = "vision" | "adapter" | "decoder";
+/** A part that learns or is frozen as a whole; `cues` is the head of `cue_head.ts`. */
+export type ModelPart = "vision" | "adapter" | "decoder" | "cues";
 
 export type ParameterStore =
   | { readonly kind: "matrix"; readonly matrix: Matrix }
@@ -28,7 +28,7 @@ export interface StoredPlace {
 export interface ParameterInfo {
   /** The model's own name for it, unique. */
   readonly name: string;
-  /** One place, or one for each expert. */
+  /** One place, or one for each expert; none for what is no part of the model. */
   readonly places: readonly StoredPlace[];
 }
 
@@ -52,7 +52,7 @@ export class Parameter {
 
   get part(): ModelPart {
     const part = this.name.split(".")[0];
-    assert(part === "vision" || part === "adapter" || part === "decoder", `part of ${this.name}`);
+    assert(isModelPart(part), `part of ${this.name}`);
     return part;
   }
 
@@ -67,6 +67,10 @@ export class Parameter {
   static floats(store: ParameterStore): FloatStore {
     return store.kind === "matrix" ? store.matrix : store.tensor;
   }
+}
+
+function isModelPart(part: string | undefined): part is ModelPart {
+  return part === "vision" || part === "adapter" || part === "decoder" || part === "cues";
 }
 
 /** A low-rank addition to a frozen weight: y += scale * (x * down^T) * up^T. */

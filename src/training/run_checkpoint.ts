@@ -16,6 +16,7 @@ import { readAdapter, writeAdapter } from "./adapter_files.ts";
 import type { LowRankModel } from "./low_rank.ts";
 import type { AdamW } from "./optimizer.ts";
 import { readStore, writeStore } from "./parameter_values.ts";
+import type { Parameter, ParameterStore } from "./parameter_set.ts";
 import { type Origin, writeLineage } from "./run_lineage.ts";
 import { writeSynced } from "./synced_file.ts";
 import type { TrainableModel } from "./training_source.ts";
@@ -168,10 +169,9 @@ export async function resumeCheckpoint(
   if ("pairs" in model) await restoreAdapter(backend, model, join(from, ADAPTER));
   const moments = await readFloats(aside, MOMENTS);
   for (const parameter of model.set.trainable) {
-    const { first, second } = optimizer.momentsOf(parameter);
-    for (const [kind, store] of [["first", first], ["second", second]] as const) {
+    for (const [kind, store] of runStores(parameter, optimizer)) {
       const values = moments.get(`${parameter.name}.${kind}`);
-      if (!values) throw refusal(from, `moments of ${parameter.name} are missing`);
+      if (!values) throw refusal(from, `${kind} of ${parameter.name} is missing`);
       await writeStore(backend, store, values);
     }
   }
@@ -231,11 +231,20 @@ async function restoreAdapter(
   }
 }
 
+/** What a checkpoint keeps of a parameter beside the model's weights. */
+function runStores(
+  parameter: Parameter,
+  optimizer: AdamW,
+): readonly (readonly [kind: string, store: ParameterStore])[] {
+  const { first, second } = optimizer.momentsOf(parameter);
+  const moments = [["first", first], ["second", second]] as const;
+  return parameter.part === "cues" ? [...moments, ["weight", parameter.store]] : moments;
+}
+
 async function encodeMoments({ backend, model, optimizer }: RunParts): Promise<Uint8Array> {
   const tensors: TensorToWrite[] = [];
   for (const parameter of model.set.trainable) {
-    const { first, second } = optimizer.momentsOf(parameter);
-    for (const [kind, store] of [["first", first], ["second", second]] as const) {
+    for (const [kind, store] of runStores(parameter, optimizer)) {
       const values = await readStore(backend, store);
       const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
       const name = `${parameter.name}.${kind}`;

@@ -30,6 +30,8 @@ export interface StepFigures {
   readonly entropy: number;
   /** Load balance of the experts; missing for dense models. */
   readonly balance?: number | undefined;
+  /** Mean loss of the cues. */
+  readonly cueLoss?: number;
   readonly rows: number;
   readonly scoredTokens: number;
   /** What AdaLRS decided after the step. */

@@ -1,11 +1,13 @@
 /** What a run of either kind stands on: the model with its weights, the trainer, the encoder. */
 import type { Backend } from "@/kernels/backend.ts";
+import type { ModelConfig } from "@/model/config.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
+import { CueHead } from "./cue_head.ts";
 import { addLowRank } from "./low_rank.ts";
 import { type ModelText, openModelText } from "./model_text.ts";
 import type { ParameterRate } from "./optimizer.ts";
-import type { Parameter } from "./parameter_set.ts";
+import { type ModelPart, type Parameter, ParameterSet } from "./parameter_set.ts";
 import type { TrainingRecipe } from "./recipes/recipe.ts";
 import type { RunParts } from "./run_checkpoint.ts";
 import { originOf } from "./run_lineage.ts";
@@ -38,10 +40,14 @@ export async function openSetting(
   } finally {
     checkpoint.close();
   }
+  const cues = openCues(recipe, { config, backend });
+  if (cues) {
+    model = { ...model, set: new ParameterSet([...model.set.parameters, ...cues.parameters]) };
+  }
   const { lora, trainable, data: { seed } } = recipe;
   if (lora) model = await addLowRank(backend, model, { lora, seed });
   const learns = ({ part, info: { places } }: Parameter) =>
-    places.length === 0 || trainable.includes(part);
+    places.length === 0 || (trainable as readonly ModelPart[]).includes(part);
   model.set.choose(backend, learns);
   const { betas: [beta1, beta2], epsilon, clipNorm } = recipe.optimizer;
   const trainer = new Trainer({
@@ -50,6 +56,7 @@ export async function openSetting(
     optimizer: { beta1, beta2, epsilon, normMax: clipNorm },
     checkpointing: recipe.activationCheckpointing,
     router: { balance: recipe.balanceWeight, z: recipe.zLossWeight },
+    ...cues && { cues },
   });
   const { purpose: _, checkpoints: __, ...decisive } = recipe;
   const fingerprint = JSON.stringify({
@@ -65,8 +72,17 @@ export async function openSetting(
     trainer,
     modelFolder,
     parts,
-    ...await openModelText(modelFolder, config),
+    ...await openModelText(modelFolder, config, { withCues: cues !== undefined }),
   };
+}
+
+/** The head for cues, when the recipe wants them. */
+function openCues(
+  recipe: TrainingRecipe,
+  { config, backend }: { config: ModelConfig; backend: Backend },
+): CueHead | undefined {
+  if (recipe.kind !== "supervised" || recipe.cueWeight === 0) return undefined;
+  return new CueHead({ backend, width: config.vision.hiddenWidth, weight: recipe.cueWeight });
 }
 
 /** Rate and decay of a parameter at a rate of the schedule: norms and biases do not decay. */
@@ -76,5 +92,5 @@ export function parameterRate(
   rate: number,
 ): ParameterRate {
   const decay = store.kind === "matrix" ? weightDecay : 0;
-  return { rate: rate * (partRates?.[part] ?? 1), decay };
+  return { rate: rate * (part === "cues" ? 1 : partRates?.[part] ?? 1), decay };
 }

@@ -6,6 +6,7 @@
 import type { Backend } from "@/kernels/backend.ts";
 import { isSparseLayer } from "@/model/config.ts";
 import { BufferPool } from "./buffer_pool.ts";
+import type { CueHead } from "./cue_head.ts";
 import { AdamW, type AdamWOptions, type ParameterRate } from "./optimizer.ts";
 import { BatchTensors, PackedModel, type ProgramBatch } from "./packed_forward.ts";
 import type { Parameter } from "./parameter_set.ts";
@@ -13,6 +14,7 @@ import { recordRouterLosses, type RouterLossOptions, RouterStatistics } from "./
 import { Tape } from "./tape.ts";
 import { scoreTokens } from "./tape_rules.ts";
 import type { TrainableModel } from "./training_source.ts";
+import type { Tensor } from "@/tensor/tensor.ts";
 
 export interface TrainerOptions {
   readonly backend: Backend;
@@ -22,6 +24,8 @@ export interface TrainerOptions {
   readonly checkpointing?: boolean;
   /** Of sparse models. */
   readonly router?: RouterLossOptions;
+  /** Asked about tiles that have cues; its parameters are in the model's set. */
+  readonly cues?: CueHead;
 }
 
 /** What one step saw. */
@@ -34,6 +38,8 @@ export interface StepResult {
   readonly entropy: number;
   /** Load balance of the experts; undefined for dense models. */
   readonly balance: number | undefined;
+  /** Mean loss of the cues; missing without. */
+  readonly cueLoss?: number;
   readonly rows: number;
   readonly scoredTokens: number;
   /** Of each batch, where asked for: the most likely token of each scored row. */
@@ -64,6 +70,8 @@ interface ProgramOptions {
   /** Compute the scores before the slopes are chosen. */
   readonly early?: boolean;
   readonly greedy?: boolean;
+  /** The cues of the step. */
+  readonly cues?: CueStep;
 }
 
 export class Trainer {
@@ -97,17 +105,20 @@ export class Trainer {
   ): Promise<StepResult> {
     const total = sum(batches.flatMap(({ weights }) => [...weights]));
     const reads: Read[] = [];
+    const cues = new CueStep(this.#options.cues, batches);
     for (const batch of batches) {
       const slopes = batch.weights.map((weight) => -weight / total);
       const slopesOf = () => Promise.resolve(slopes);
-      reads.push(await this.#program(batch, { slopesOf, greedy }));
+      reads.push(await this.#program(batch, { slopesOf, greedy, cues }));
     }
     this.optimizer.step(rateOf);
+    const cueLoss = await cues.loss();
     const scores = await this.#finish(reads);
     const losses = scores.map(({ logprobs }, i) =>
       sum(logprobs.map((logprob, j) => -logprob * batches[i]!.weights[j]!))
     );
-    return await this.#result(batches, scores, sum(losses) / total);
+    const result = await this.#result(batches, scores, sum(losses) / total);
+    return { ...result, ...cueLoss !== undefined && { cueLoss } };
   }
 
   /** A loss that depends on the model's own log probabilities. */
@@ -162,12 +173,13 @@ export class Trainer {
   /** Records a batch's program with its gradients; returns how to read its scores. */
   async #program(
     batch: ProgramBatch,
-    { slopesOf, early = false, greedy = false }: ProgramOptions,
+    { slopesOf, early = false, greedy = false, cues }: ProgramOptions,
   ): Promise<Read> {
     const { backend } = this.#options;
     const tensors = new BatchTensors(backend);
     const tape = this.#tape();
-    const logits = await this.#packed.forward(tape, { batch, tensors });
+    const onFeatures = (features: Tensor) => cues?.record(tape, { features, batch, tensors });
+    const logits = await this.#packed.forward(tape, { batch, tensors, onFeatures });
     const outs = scoreTensors(batch, tensors);
     const coefficient = tensors.f32(new Float32Array(batch.targets.length));
     const target = tensors.i32(batch.targets);
@@ -220,6 +232,43 @@ export class Trainer {
       rows: sum(batches.map(({ tokenIds }) => tokenIds.length)),
       scoredTokens,
     };
+  }
+}
+
+/** The cues of one step: the mean over the tiles of all batches. */
+class CueStep {
+  readonly #head: CueHead | undefined;
+  readonly #tiles: number;
+  readonly #reads: { readonly share: number; readonly read: () => Promise<number> }[] = [];
+
+  constructor(head: CueHead | undefined, batches: readonly ProgramBatch[]) {
+    this.#head = head;
+    this.#tiles = sum(batches.map(({ cues = [] }) => cues.length));
+  }
+
+  record(
+    tape: Tape,
+    { features, batch, tensors }: {
+      features: Tensor;
+      batch: ProgramBatch;
+      tensors: BatchTensors;
+    },
+  ): void {
+    const { cues: answers = [] } = batch;
+    if (!this.#head || answers.length === 0) return;
+    const share = answers.length / this.#tiles;
+    this.#reads.push({
+      share,
+      read: this.#head.record(tape, { features, answers, share, tensors }),
+    });
+  }
+
+  /** Undefined when nothing was asked. Waits for the step, before its tensors are freed. */
+  async loss(): Promise<number | undefined> {
+    if (this.#reads.length === 0) return undefined;
+    let loss = 0;
+    for (const { share, read } of this.#reads) loss += share * await read();
+    return loss;
   }
 }
 

@@ -15,6 +15,8 @@ export interface TokenizedSample extends Sized {
   readonly spans: readonly { readonly start: number; readonly count: number }[];
   /** Tile pixels `[size, size, 3]` u8 in order; a span holds one or several tiles. */
   readonly tiles: readonly Uint8Array[];
+  /** What training asks the vision tower about each tile, see `training/cues.ts`. */
+  readonly cues?: readonly Uint8Array[];
 }
 
 /** How much one answer token counts: all the same, all samples the same, or between (1/√n). */
@@ -41,6 +43,8 @@ export interface PackedBatch {
   /** Sum of `weights`: divide by its total over all batches of a step, never by means of means. */
   readonly weightSum: number;
   readonly sampleIds: readonly string[];
+  /** Of each tile; empty unless all samples have them. */
+  readonly cues: readonly Uint8Array[];
 }
 
 /** Concatenates samples. */
@@ -85,6 +89,7 @@ export function packBatch(
     weights: Float32Array.from(weights!),
     weightSum: weights!.reduce((sum, weight) => sum + weight, 0),
     sampleIds: samples.map(({ id }) => id),
+    cues: samples.every(({ cues }) => cues) ? samples.flatMap(({ cues }) => cues!) : [],
   };
 }
 

@@ -24,4 +24,6 @@ export const fineGrained = supervisedRecipe({
   schedule: { kind: "wsd", warmupSteps: 300, decaySteps: 600 },
   steps: 6000,
   packing: EDGE_PACKING,
+  // A tower of this size never began to read small type from answers alone.
+  cueWeight: 0.5,
 });

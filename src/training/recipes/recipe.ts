@@ -140,6 +140,8 @@ const supervised = z.strictObject({
   packing: packing.prefault({}),
   lossReduction: z.enum(["token", "sample", "square"]).default("token"),
   adaptiveRate: adaptiveRate.exactOptional(),
+  /** Weight of the cues' loss beside that of the answers; 0: the vision tower is asked none. */
+  cueWeight: z.number().min(0).default(0),
   /** Steps between measurements of greedy accuracy; with a curriculum every step is measured. */
   accuracySteps: count.default(10),
 });
@@ -221,6 +223,11 @@ function* contradictions(recipe: Recipe): Generator<{ field: string; problem: st
   if (!hasTasks && !files) yield { field: "data.mixture", problem: "is empty" };
   if (!hasTasks && files && curriculum) {
     yield { field: "data.curriculum", problem: "files have no levels of difficulty" };
+  }
+  if (
+    recipe.kind === "supervised" && recipe.cueWeight > 0 && !recipe.trainable.includes("vision")
+  ) {
+    yield { field: "cueWeight", problem: "cues teach the vision tower, which is frozen" };
   }
   if (recipe.kind === "reinforcement") {
     if (files) yield { field: "data.files", problem: "no rule can check their answers" };

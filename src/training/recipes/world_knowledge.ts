@@ -33,4 +33,6 @@ export const worldKnowledge = supervisedRecipe({
   schedule: { kind: "wsd", warmupSteps: 200, decaySteps: 1200 },
   steps: 6000,
   packing: EDGE_PACKING,
+  // A tower of this size never began to read small type from answers alone.
+  cueWeight: 0.5,
 });

@@ -1,0 +1,118 @@
+/**
+ * Cues: what a patch of the vision tower's output is asked in training about the drawing under it.
+ * An answer says one thing about a picture, cues say hundreds, so the tower learns to read many
+ * times sooner. Here are the questions, and their right answers from a maker's marks; the head that
+ * is asked is `cue_head.ts`. Cues are no part of the model.
+ */
+import { colourNames } from "@/data/drawing/colour.ts";
+import { shapeNames } from "@/data/makers/figures.ts";
+import type { Mark } from "@/data/makers/sample.ts";
+
+const GLYPHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-×=?.,:";
+
+/** Letters beyond this place of their line are all asked as this one. */
+const ORDER_MAX = 8;
+
+/** The questions, and how many answers each has; answer 0 is always "nothing". */
+export const cueKinds = {
+  /** The glyph under the patch's left and right half. */
+  left: GLYPHS.length + 1,
+  right: GLYPHS.length + 1,
+  /** The glyph's place in its line, from 1. */
+  order: ORDER_MAX + 1,
+  /** Shape and colour of the figure whose middle lies in the patch. */
+  centre: shapeNames.length + 1,
+  colour: colourNames.length + 1,
+  /** Shape of the figure that covers the patch. */
+  cover: shapeNames.length + 1,
+} as const;
+
+export type CueKind = keyof typeof cueKinds;
+
+export const cueNames = Object.keys(cueKinds) as CueKind[];
+
+/** Where a tile lies in its picture, both in pixels of the picture, and the patches of its side. */
+export interface TileView {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+  readonly side: number;
+}
+
+/** u8 [kinds, side * side]: the right answer of each patch of a tile. */
+export function cueAnswers(marks: readonly Mark[], view: TileView): Uint8Array {
+  const { side } = view;
+  const answers = new Uint8Array(cueNames.length * side * side);
+  const of = (kind: CueKind) => {
+    const at = cueNames.indexOf(kind) * side * side;
+    return answers.subarray(at, at + side * side);
+  };
+  for (const mark of marks) {
+    const box = {
+      left: (mark.box.left - view.left) * side / view.width,
+      right: (mark.box.right - view.left) * side / view.width,
+      top: (mark.box.top - view.top) * side / view.height,
+      bottom: (mark.box.bottom - view.top) * side / view.height,
+    };
+    if (box.right <= 0 || box.bottom <= 0 || box.left >= side || box.top >= side) continue;
+    if (mark.kind === "letter") markLetter(mark, { box, side, of });
+    else markFigure(mark, { box, side, of });
+  }
+  return answers;
+}
+
+interface Marking {
+  /** In patches. */
+  readonly box: { left: number; right: number; top: number; bottom: number };
+  readonly side: number;
+  readonly of: (kind: CueKind) => Uint8Array;
+}
+
+function markLetter({ label, order }: Mark, { box, side, of }: Marking): void {
+  const glyph = GLYPHS.indexOf(label) + 1;
+  const quarter = (box.bottom - box.top) / 4;
+  const [first, last] = [patchAt(box.top + quarter, side), patchAt(box.bottom - quarter, side)];
+  // A half counts when its middle lies in the letter.
+  for (const [kind, middle] of [["left", 0.25], ["right", 0.75]] as const) {
+    const from = Math.max(0, Math.ceil(box.left - middle));
+    const to = Math.min(side, Math.ceil(box.right - middle));
+    for (let row = first; row <= last; row++) {
+      for (let column = from; column < to; column++) {
+        of(kind)[row * side + column] = glyph;
+        of("order")[row * side + column] = Math.min(ORDER_MAX, order);
+      }
+    }
+  }
+}
+
+function markFigure({ label, colour }: Mark, { box, side, of }: Marking): void {
+  const shape = (shapeNames as readonly string[]).indexOf(label) + 1;
+  const half = 0.5;
+  for (let row = patchAt(box.top + half, side); row <= patchAt(box.bottom - half, side); row++) {
+    const last = patchAt(box.right - half, side);
+    for (let column = patchAt(box.left + half, side); column <= last; column++) {
+      of("cover")[row * side + column] = shape;
+    }
+  }
+  const middle = patchAt((box.top + box.bottom) / 2, side) * side +
+    patchAt((box.left + box.right) / 2, side);
+  of("centre")[middle] = shape;
+  of("colour")[middle] = (colourNames as readonly string[]).indexOf(colour ?? "") + 1;
+}
+
+/** The patch at a distance, inside the tile. */
+function patchAt(distance: number, side: number): number {
+  return Math.min(side - 1, Math.max(0, Math.floor(distance)));
+}
+
+/**
+ * Weights of all patches in one kind's loss: the mean over patches with something in them plus the
+ * mean over empty ones, since most patches are empty.
+ */
+export function cueWeights(answers: Uint8Array): Float32Array {
+  let full = 0;
+  for (const answer of answers) if (answer > 0) full++;
+  const empty = answers.length - full;
+  return Float32Array.from(answers, (answer) => 1 / (1 + (answer > 0 ? full : empty)));
+}
