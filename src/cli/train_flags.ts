@@ -49,6 +49,16 @@ export const trainFlags: readonly FlagRow[] = [
     ...integer(1, 100_000_000),
     help: "Steps instead of the recipe's; warm-up and decay in proportion",
   },
+  { name: "from", commands, value: "STAGE", help: "pipeline: the first stage (the first of all)" },
+  { name: "until", commands, value: "STAGE", help: "pipeline: the last stage (the last of all)" },
+  {
+    name: "steps-share",
+    commands,
+    value: "S",
+    check: (value) => Number(value) > 0 && Number(value) <= 10,
+    expected: "a number above 0, at most 10",
+    help: "pipeline: of each stage's steps, for trials (1)",
+  },
   {
     name: "page",
     commands,
@@ -79,6 +89,13 @@ export const trainFlags: readonly FlagRow[] = [
     name: "held-out",
     commands,
     help: "samples, export, score: words and typefaces that training never draws",
+  },
+  {
+    name: "items",
+    commands,
+    value: "FILE",
+    repeated: true,
+    help: "score: questions of another origin: JSON lines with pictures, or a digits.bin",
   },
   {
     name: "to",

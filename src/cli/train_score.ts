@@ -4,17 +4,24 @@
  */
 import { systemClock } from "@/clock.ts";
 import { parseTaskName, type TaskName, taskNames } from "@/data/makers/maker_registry.ts";
+import type { Sample } from "@/data/makers/sample.ts";
 import { planMemory } from "@/engine/memory_plan.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { loadModel } from "@/model/load.ts";
 import { openModelText } from "@/training/model_text.ts";
 import { Answerer, rolloutBounds, rolloutSequences } from "@/training/rollouts/answerer.ts";
-import { scoreTask, type ScoringOptions, type TaskScore } from "@/training/rollouts/task_scores.ts";
+import {
+  scoreSamples,
+  scoreTask,
+  type ScoringOptions,
+  type TaskScore,
+} from "@/training/rollouts/task_scores.ts";
 import { readConfig } from "@/model/open_checkpoint.ts";
 import { textTable } from "@/text_table.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { digitSamples, itemSamples } from "./held_out_items.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
 import { makerSettings } from "./train_makers.ts";
@@ -36,8 +43,10 @@ export async function score(flags: Flags, args: readonly string[]): Promise<numb
   if (folder === undefined || folders.length > 1) {
     throw new UsageError("Say which model, once: train score --model DIR");
   }
-  const wanted = wantedTasks(flags);
-  const total = wanted.reduce((sum, { count }) => sum + count, 0);
+  const items = await readItems(flags);
+  const wanted = items.size > 0 && flags.list("task").length === 0 ? [] : wantedTasks(flags);
+  const total = wanted.reduce((sum, { count }) => sum + count, 0) +
+    items.values().reduce((sum, samples) => sum + samples.length, 0);
   const progress = new ProgressLine("answering", systemClock);
   let done = 0;
   const scores = await withAnswerer(flags, folder, async (opened) => {
@@ -52,6 +61,7 @@ export async function score(flags: Flags, args: readonly string[]): Promise<numb
     };
     const scores: TaskScore[] = [];
     for (const { task, count } of wanted) scores.push(await scoreTask(task, count, options));
+    for (const [task, samples] of items) scores.push(await scoreSamples(task, samples, options));
     return scores;
   });
   const mean = scores.reduce((sum, { accuracy }) => sum + accuracy, 0) / scores.length;
@@ -60,6 +70,21 @@ export async function score(flags: Flags, args: readonly string[]): Promise<numb
   for (const line of scoreTable(scores)) printLine(line);
   printLine(mean.toFixed(4));
   return 0;
+}
+
+/** Samples of `--items` by task, at most `--count` of each. */
+async function readItems(flags: Flags): Promise<Map<string, Sample[]>> {
+  const byTask = new Map<string, Sample[]>();
+  const countMax = flags.number("count") ?? Infinity;
+  for (const path of flags.list("items")) {
+    const samples = path.endsWith(".jsonl") ? itemSamples(path) : digitSamples(path);
+    for await (const sample of samples) {
+      const list = byTask.get(sample.task) ?? [];
+      if (list.length < countMax) list.push(sample);
+      byTask.set(sample.task, list);
+    }
+  }
+  return byTask;
 }
 
 function wantedTasks(flags: Flags): Wanted[] {

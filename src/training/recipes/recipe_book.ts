@@ -2,6 +2,7 @@
 import { OperatingError } from "@/errors.ts";
 import { basicPretraining } from "./basic_pretraining.ts";
 import { fineGrained } from "./fine_grained.ts";
+import { firstReading } from "./first_reading.ts";
 import { longCot } from "./long_cot.ts";
 import { mixedReward } from "./mixed_reward.ts";
 import { modelSoup } from "./model_soup.ts";
@@ -12,6 +13,7 @@ import { sftBasic } from "./sft_basic.ts";
 import { sftHard } from "./sft_hard.ts";
 import { sftInstruction } from "./sft_instruction.ts";
 import { sftVideo } from "./sft_video.ts";
+import { sparseBalance } from "./sparse_balance.ts";
 import { thinkFusion } from "./think_fusion.ts";
 import { vitWarmup } from "./vit_warmup.ts";
 import { worldKnowledge } from "./world_knowledge.ts";
@@ -34,11 +36,19 @@ export const recipeBook: readonly Recipe[] = [
   mixedReward,
 ];
 
+/** The same for a model that is made of nothing: sight and first words come before. */
+export const nothingBook: readonly Recipe[] = [firstReading, ...recipeBook];
+
+/** What follows when experts were made of a dense model. */
+export const sparseBook: readonly Recipe[] = [sparseBalance];
+
+const allRecipes: readonly Recipe[] = [...nothingBook, ...sparseBook];
+
 /** A shipped recipe by name; throws OperatingError listing all names. */
 export function shippedRecipe(name: string): Recipe {
-  const recipe = recipeBook.find((recipe) => recipe.name === name);
+  const recipe = allRecipes.find((recipe) => recipe.name === name);
   if (recipe) return recipe;
-  const names = recipeBook.map(({ name }) => name).join(", ");
+  const names = allRecipes.map(({ name }) => name).join(", ");
   throw new OperatingError("invalid_request", `Unknown recipe "${name}", expected one of ${names}`);
 }
 

@@ -1,7 +1,7 @@
 /** How many of the makers' questions a model answers rightly, by task, with confidence intervals. */
 import { hashText } from "@/data/dice.ts";
 import { makeSample, type TaskName } from "@/data/makers/maker_registry.ts";
-import type { MakerSettings } from "@/data/makers/sample.ts";
+import type { MakerSettings, Sample } from "@/data/makers/sample.ts";
 import { hashWords } from "@/random.ts";
 import type { ModelText } from "../model_text.ts";
 import { passAtK } from "../policy/difficulty.ts";
@@ -10,7 +10,7 @@ import { gradeReply, type Question, questionOf } from "./question.ts";
 
 /** What one task came to. */
 export interface TaskScore {
-  readonly task: TaskName;
+  readonly task: string;
   /** Answers that could be graded, and the right ones. */
   readonly count: number;
   readonly right: number;
@@ -53,32 +53,45 @@ const WRONG_REPLIES_KEPT = 10;
 /** Of the standard normal distribution, for 95 %. */
 const QUANTILE = 1.959963984540054;
 
-/** Greedy answers to the first `count` samples of a task under the seed. */
+/** Answers to the first `count` samples of a task under the seed. */
 export async function scoreTask(
   task: TaskName,
   count: number,
   options: ScoringOptions,
 ): Promise<TaskScore> {
+  const { seed, settings } = options;
+  const drawn = function* () {
+    for (let index = 0; index < count; index++) yield makeSample(task, { seed, index, settings });
+  };
+  return await scoreSamples(task, drawn(), options);
+}
+
+/** Greedy answers to samples of any origin, and the tries that are asked for. */
+export async function scoreSamples(
+  task: string,
+  samples: Iterable<Sample>,
+  options: Omit<ScoringOptions, "settings">,
+): Promise<TaskScore> {
   const tally = new Tally();
-  for (let first = 0; first < count; first += BATCH_QUESTIONS) {
-    const last = Math.min(count, first + BATCH_QUESTIONS);
-    const questions: Question[] = [];
-    for (let index = first; index < last; index++) {
-      const { seed, settings, thinking, text: { encoder } } = options;
-      questions.push(
-        questionOf(makeSample(task, { seed, index, settings }), { encoder, thinking }),
-      );
-    }
+  const { thinking, text: { encoder } } = options;
+  let questions: Question[] = [];
+  const answerAll = async () => {
     await answerGreedily(questions, options, tally);
     await sampleTries(questions, options, tally);
-    options.onProgress?.(last - first);
+    options.onProgress?.(questions.length);
+    questions = [];
+  };
+  for (const sample of samples) {
+    questions.push(questionOf(sample, { encoder, thinking }));
+    if (questions.length === BATCH_QUESTIONS) await answerAll();
   }
+  if (questions.length > 0) await answerAll();
   return tally.score(task);
 }
 
 async function answerGreedily(
   questions: readonly Question[],
-  { answerer, text, answerTokensMax: tokensMax }: ScoringOptions,
+  { answerer, text, answerTokensMax: tokensMax }: Omit<ScoringOptions, "settings">,
   tally: Tally,
 ): Promise<void> {
   const asked = questions.map(({ encoded }) => ({ question: encoded, seed: 0 }));
@@ -93,7 +106,7 @@ async function answerGreedily(
 /** Answers for pass@k; each question draws by a seed of its own. */
 async function sampleTries(
   questions: readonly Question[],
-  { answerer, text, answerTokensMax: tokensMax, tries = 0, seed }: ScoringOptions,
+  { answerer, text, answerTokensMax: tokensMax, tries = 0, seed }: Omit<ScoringOptions, "settings">,
   tally: Tally,
 ): Promise<void> {
   if (tries === 0) return;
@@ -150,7 +163,7 @@ class Tally {
     this.#wrong.push({ id, question: turn!.question, answer: turn!.answer, reply: said.reply });
   }
 
-  score(task: TaskName): TaskScore {
+  score(task: string): TaskScore {
     const [count, right] = [this.#count, this.#right];
     return {
       task,
