@@ -18,7 +18,11 @@ fail() { printf 'gpu.sh: %s\n' "$*" >&2 && exit 1; }
 
 # Everything that the tests and the benchmark load, into the folder's own cache.
 programs=(src/main.ts src/bench/group_process.ts src/kernels/webgpu tests/kernels tests/parity
-  tests/simulation/failover_test.ts tests/simulation/engine_test.ts)
+  tests/simulation/failover_test.ts tests/simulation/engine_test.ts tests/server/placement_test.ts
+  tests/server/gpu_loss_test.ts tests/cluster/mixed_classes_test.ts)
+
+# Names of the tests that run on a GPU.
+readonly gpu_tests='webgpu|GPU|matmul|binding|memory that|uning|places|mixed-classes|own class'
 
 make_bundle() {
   local out=$1 scratch folder deno
@@ -91,8 +95,10 @@ run_all() {
   grep -q '^ok  webgpu\|^--  webgpu.*which is the processor' "$results/doctor.txt" ||
     fail "no adapter: see $results/doctor.txt"
   local status=0
-  "$deno" test --no-check --cached-only --allow-all --filter '/webgpu|GPU|matmul|binding|memory that/' \
-    src/kernels/webgpu tests/kernels tests/parity tests/simulation/failover_test.ts 2>&1 |
+  "$deno" test --no-check --cached-only --allow-all --filter "/$gpu_tests/" \
+    src/kernels/webgpu tests/kernels tests/parity tests/simulation/failover_test.ts \
+    tests/server/placement_test.ts tests/server/gpu_loss_test.ts \
+    tests/cluster/mixed_classes_test.ts 2>&1 |
     tee "$results/tests.txt" || status=$?
   "$deno" run --no-check --cached-only --allow-all src/main.ts bench --backend webgpu \
     --json "$results/bench.json" "$@" | tee "$results/bench.txt" || status=$?
