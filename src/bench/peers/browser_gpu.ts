@@ -16,8 +16,8 @@ import { exists, type Peer, type PeerContext, type PeerName } from "./peer.ts";
 
 /** The small shape, and how many tokens it answers. */
 const SHAPE = "small";
-const TOKENS = 24;
-const [ROWS, WIDTH, PRODUCTS] = [64, 512, 4] as const;
+const TOKENS = 8;
+const [ROWS, WIDTH, PRODUCTS] = [64, 512, 2] as const;
 /** Tokens that the fixed context of the ONNX graph has: about as many as we have half-way. */
 const CONTEXT_TOKENS = TOKENS / 2;
 
@@ -33,7 +33,7 @@ export const browserGpuPeers: readonly PeerName[] = ["onnxruntime-web", "wllama"
 /** Rows of ours and of the peers that were asked for. */
 export async function measureBrowserGpu(options: BrowserGpuOptions): Promise<Row[]> {
   const { context, peers, shapesFolder } = options;
-  const text = await Deno.readTextFile(join(shapesFolder, "small-4-layers/config.json"));
+  const text = await Deno.readTextFile(join(shapesFolder, "small-2-layers/config.json"));
   const own = await measureOwn(context, text);
   const rows: Row[] = [];
   for (
@@ -205,7 +205,7 @@ globalThis.measure = async ({ tokens, repeats }) => {
   const model = await (await fetch("/model.gguf")).blob();
   await wllama.loadModel([model], { n_ctx: 512, n_gpu_layers: 99 });
   const device = said.join("\\n");
-  if (!/webgpu/i.test(device)) throw new Error("it does not take the software adapter");
+  if (!/webgpu/i.test(device)) throw new Error("its log names no WebGPU device");
   const samples = [];
   for (let sample = 0; sample <= repeats; sample++) {
     let [firstMs, lastMs, count] = [0, 0, 0];
