@@ -1,6 +1,7 @@
 /** The flags that choose the compute backend. */
 import type { BackendOptions } from "@/kernels/open.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
+import { adviseHugePages } from "@/kernels/wasm/huge_pages.ts";
 import type { Flags } from "./flags.ts";
 
 /** What `--backend`, `--variant` and `--threads` say. */
@@ -11,5 +12,6 @@ export function backendFlags(flags: Flags): BackendOptions {
     name: (flags.string("backend") ?? "wasm") as BackendOptions["name"],
     ...(threads !== undefined && { threads }),
     ...(variant !== undefined && { variant }),
+    onMemory: adviseHugePages,
   };
 }

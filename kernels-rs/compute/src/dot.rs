@@ -189,7 +189,7 @@ mod relaxed {
         }
         #[inline(always)]
         fn narrow_add(sum: v128, x: v128, codes: v128) -> v128 {
-            i16x8_add(sum, i16x8_relaxed_dot_i8x16_i7x16(x, codes))
+            i16x8_add_sat(sum, i16x8_relaxed_dot_i8x16_i7x16(x, codes))
         }
         #[inline(always)]
         fn narrow_total(sum: v128, constants: WasmConstants) -> Self {

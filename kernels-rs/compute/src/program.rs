@@ -57,7 +57,7 @@ pub unsafe fn work<V: Dot>(control: *const Control, thread: usize, threads: usiz
     let team = Team { thread, threads, control: &*control };
     let mut seen = 0;
     loop {
-        wait_while(&team.control.epoch.0, seen, 0);
+        wait_while(&team.control.epoch.0, seen);
         if team.control.stop.0.load(SeqCst) != 0 {
             return;
         }

@@ -7,6 +7,15 @@ use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 #[repr(C, align(64))]
 pub struct Word(pub AtomicI32);
 
+/// A word that threads wait for, on its own cache line.
+#[repr(C, align(64))]
+pub struct Gate {
+    pub word: AtomicI32,
+    /// Threads that may be asleep at it. Whoever changes the word calls the runtime only for these:
+    /// that call takes longer than the whole barrier.
+    pub sleepers: AtomicI32,
+}
+
 /// Memory that the team and the main thread share. The layout is mirrored in `control.ts`.
 #[repr(C)]
 pub struct Control {
@@ -17,7 +26,7 @@ pub struct Control {
     /// Threads that wait at the barrier.
     pub arrived: Word,
     /// Raised when all have arrived.
-    pub generation: Word,
+    pub generation: Gate,
     /// Non-zero: leave as soon as possible.
     pub stop: Word,
     /// Why a kernel refused its input: a `Fault` as number; 0 is none.
@@ -66,13 +75,19 @@ impl Team<'_> {
             return;
         }
         let Control { arrived, generation, stop, spins, .. } = self.control;
-        let current = generation.0.load(SeqCst);
+        let current = generation.word.load(SeqCst);
         if arrived.0.fetch_add(1, SeqCst) as usize == self.threads - 1 {
             arrived.0.store(0, SeqCst);
-            generation.0.fetch_add(1, SeqCst);
-            wake_all(&generation.0);
-        } else {
-            wait_while(&generation.0, current, *spins);
+            generation.word.fetch_add(1, SeqCst);
+            // A thread counts itself before it looks at the word for the last time: either it is
+            // seen here, or it sees the new word there.
+            if generation.sleepers.load(SeqCst) != 0 {
+                wake_all(&generation.word);
+            }
+        } else if !changes_soon(&generation.word, current, *spins) {
+            generation.sleepers.fetch_add(1, SeqCst);
+            wait_while(&generation.word, current);
+            generation.sleepers.fetch_sub(1, SeqCst);
         }
         if stop.0.load(SeqCst) != 0 {
             self.refuse(Fault::Stopped, 0);
@@ -96,14 +111,19 @@ impl Team<'_> {
     }
 }
 
-/// Returns once `word` differs from `value`: spins first, since the others are usually close.
-pub fn wait_while(word: &AtomicI32, value: i32, spins: u64) {
+/// Whether `word` differs from `value` within so many looks: the others are usually close.
+fn changes_soon(word: &AtomicI32, value: i32, spins: u64) -> bool {
     for _ in 0..spins {
         if word.load(SeqCst) != value {
-            return;
+            return true;
         }
         std::hint::spin_loop();
     }
+    false
+}
+
+/// Sleeps until `word` differs from `value`.
+pub fn wait_while(word: &AtomicI32, value: i32) {
     while word.load(SeqCst) == value {
         sleep(word, value);
     }
@@ -139,7 +159,7 @@ pub mod tests {
             epoch: word(),
             done: word(),
             arrived: word(),
-            generation: word(),
+            generation: Gate { word: AtomicI32::new(0), sleepers: AtomicI32::new(0) },
             stop: word(),
             fault: AtomicI32::new(0),
             fault_value: AtomicI32::new(0),

@@ -23,12 +23,15 @@ const QUADS: usize = GROUP / QUAD;
 /// which takes the fewest instructions. (Each load costs three, since WebAssembly checks addresses.)
 pub trait GroupFormat {
     const GROUP_BYTES: usize;
+    /// Sums that are not floats yet, of four outputs.
+    type Sum<V: Dot>: Copy;
     /// T rows with eight outputs.
     unsafe fn narrow<V: Dot, const T: usize>(
         tile: *const u8,
         codes: *const u8,
         constants: V::Constants,
-    ) -> [[V; 2]; T];
+    ) -> [[Self::Sum<V>; 2]; T];
+    fn total<V: Dot>(sum: Self::Sum<V>, constants: V::Constants) -> V;
     /// Eight rows, in two vectors, with four outputs.
     unsafe fn wide<V: Dot>(
         tile: *const u8,
@@ -57,13 +60,14 @@ unsafe fn spread_row<V: Dot, const T: usize>(tile: *const u8, quad: usize, row: 
 
 impl GroupFormat for Q8 {
     const GROUP_BYTES: usize = Q8_GROUP_BYTES;
+    type Sum<V: Dot> = V::WideSum;
 
     #[inline(always)]
     unsafe fn narrow<V: Dot, const T: usize>(
         tile: *const u8,
         codes: *const u8,
         constants: V::Constants,
-    ) -> [[V; 2]; T] {
+    ) -> [[V::WideSum; 2]; T] {
         let start = tile.add(T * START_Q8).cast::<i32>();
         let mut sums: [[V::WideSum; 2]; T] =
             std::array::from_fn(|t| [V::wide_start(start.add(t)); 2]);
@@ -77,7 +81,12 @@ impl GroupFormat for Q8 {
                 }
             }
         }
-        sums.map(|row| row.map(V::wide_total))
+        sums
+    }
+
+    #[inline(always)]
+    fn total<V: Dot>(sum: V::WideSum, _: V::Constants) -> V {
+        V::wide_total(sum)
     }
 
     #[inline(always)]
@@ -104,13 +113,14 @@ impl GroupFormat for Q8 {
 
 impl GroupFormat for Q4 {
     const GROUP_BYTES: usize = Q4_GROUP_BYTES;
+    type Sum<V: Dot> = V::NarrowSum;
 
     #[inline(always)]
     unsafe fn narrow<V: Dot, const T: usize>(
         tile: *const u8,
         codes: *const u8,
         constants: V::Constants,
-    ) -> [[V; 2]; T] {
+    ) -> [[V::NarrowSum; 2]; T] {
         let start = tile.add(T * START_Q4).cast::<i16>();
         let mut sums: [[V::NarrowSum; 2]; T] =
             std::array::from_fn(|t| [V::narrow_start(start.add(2 * t)); 2]);
@@ -125,7 +135,12 @@ impl GroupFormat for Q4 {
                 Self::narrow_quad::<V, T>(&mut sums, tile, codes, quad, constants);
             }
         }
-        sums.map(|row| row.map(|sum| V::narrow_total(sum, constants)))
+        sums
+    }
+
+    #[inline(always)]
+    fn total<V: Dot>(sum: V::NarrowSum, constants: V::Constants) -> V {
+        V::narrow_total(sum, constants)
     }
 
     #[inline(always)]
@@ -193,6 +208,9 @@ impl Q4 {
 }
 
 /// Sums of a tile of T rows with one panel: [row][half of the panel].
+///
+/// A group's sums become floats only after those of the next have been taken: that chain of single
+/// steps would hold up a processor that has nothing else to do meanwhile.
 #[inline(always)]
 pub unsafe fn narrow_sums<V: Dot, F: GroupFormat, const T: usize>(
     mut tile: *const u8,
@@ -201,20 +219,38 @@ pub unsafe fn narrow_sums<V: Dot, F: GroupFormat, const T: usize>(
 ) -> [[V; 2]; T] {
     let constants = V::constants();
     let mut sums = [[V::splat(0.0); 2]; T];
-    for _ in 0..groups {
-        let dots = F::narrow::<V, T>(tile, panel.add(SCALES_BYTES), constants);
-        let weight_scales = V::load_bf16(panel.cast());
-        for t in 0..T {
-            let scale = V::load_splat(tile.add(T * SCALE).cast::<f32>().add(t));
-            for half in 0..2 {
-                // In this order: the product of two tiny scales would lose bits.
-                sums[t][half] = dots[t][half].mul(scale).madd(weight_scales[half], sums[t][half]);
-            }
-        }
-        tile = tile.add(T * ACTIVATION_BYTES);
-        panel = panel.add(F::GROUP_BYTES);
+    if groups == 0 {
+        return sums;
     }
+    let mut dots = F::narrow::<V, T>(tile, panel.add(SCALES_BYTES), constants);
+    for _ in 1..groups {
+        let (next_tile, next_panel) = (tile.add(T * ACTIVATION_BYTES), panel.add(F::GROUP_BYTES));
+        let next = F::narrow::<V, T>(next_tile, next_panel.add(SCALES_BYTES), constants);
+        add_group::<V, F, T>(&mut sums, dots, tile, panel, constants);
+        (dots, tile, panel) = (next, next_tile, next_panel);
+    }
+    add_group::<V, F, T>(&mut sums, dots, tile, panel, constants);
     sums
+}
+
+/// Adds a group's sums by its scales.
+#[inline(always)]
+unsafe fn add_group<V: Dot, F: GroupFormat, const T: usize>(
+    sums: &mut [[V; 2]; T],
+    dots: [[F::Sum<V>; 2]; T],
+    tile: *const u8,
+    panel: *const u8,
+    constants: V::Constants,
+) {
+    let weight_scales = V::load_bf16(panel.cast());
+    for t in 0..T {
+        let scale = V::load_splat(tile.add(T * SCALE).cast::<f32>().add(t));
+        for half in 0..2 {
+            let dot = F::total::<V>(dots[t][half], constants);
+            // In this order: the product of two tiny scales would lose bits.
+            sums[t][half] = dot.mul(scale).madd(weight_scales[half], sums[t][half]);
+        }
+    }
 }
 
 /// Sums of a tile of eight rows with half a panel: [output][row / 4], rows in the lanes.
