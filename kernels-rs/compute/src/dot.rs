@@ -37,6 +37,10 @@ pub trait Dot: Vector {
     /// Each output starts at the sum of its own pair.
     unsafe fn narrow_starts(from: *const i16) -> Self::NarrowSum;
     fn narrow_add(sum: Self::NarrowSum, x: Self::Bytes, codes: Self::Bytes) -> Self::NarrowSum;
+    /// The same where the compiler must not add in another order: it would keep all products first,
+    /// for which there are too few registers.
+    fn narrow_add_next(sum: Self::NarrowSum, x: Self::Bytes, codes: Self::Bytes)
+        -> Self::NarrowSum;
     fn narrow_total(sum: Self::NarrowSum, constants: Self::Constants) -> Self;
 
     /// Each output starts at the value at `from`.
@@ -88,6 +92,9 @@ impl Dot for crate::simd::scalar::Scalar {
         std::array::from_fn(|i| Self::narrow_start(from.add(2 * i))[0])
     }
     fn narrow_add(sum: [i32; 4], x: [u8; 16], codes: [u8; 16]) -> [i32; 4] {
+        Self::wide_add(sum, x, codes, ())
+    }
+    fn narrow_add_next(sum: [i32; 4], x: [u8; 16], codes: [u8; 16]) -> [i32; 4] {
         Self::wide_add(sum, x, codes, ())
     }
     fn narrow_total(sum: [i32; 4], (): ()) -> Self {
@@ -189,6 +196,11 @@ mod relaxed {
         }
         #[inline(always)]
         fn narrow_add(sum: v128, x: v128, codes: v128) -> v128 {
+            i16x8_add(sum, i16x8_relaxed_dot_i8x16_i7x16(x, codes))
+        }
+        // Nothing is ever saturated; but such sums have no other order.
+        #[inline(always)]
+        fn narrow_add_next(sum: v128, x: v128, codes: v128) -> v128 {
             i16x8_add_sat(sum, i16x8_relaxed_dot_i8x16_i7x16(x, codes))
         }
         #[inline(always)]
@@ -255,6 +267,10 @@ mod plain {
             let low = i32x4_dot_i16x8(i16x8_extend_low_i8x16(x), i16x8_extend_low_u8x16(codes));
             let high = i32x4_dot_i16x8(i16x8_extend_high_i8x16(x), i16x8_extend_high_u8x16(codes));
             [i32x4_add(sum[0], low), i32x4_add(sum[1], high)]
+        }
+        #[inline(always)]
+        fn narrow_add_next(sum: [v128; 2], x: v128, codes: v128) -> [v128; 2] {
+            Self::narrow_add(sum, x, codes)
         }
         #[inline(always)]
         fn narrow_total(sum: [v128; 2], _: WasmConstants) -> Self {

@@ -31,6 +31,13 @@ pub trait GroupFormat {
         codes: *const u8,
         constants: V::Constants,
     ) -> [[Self::Sum<V>; 2]; T];
+    /// One row with eight outputs each of two panels, whose codes are `stride` bytes apart.
+    unsafe fn pair<V: Dot>(
+        tile: *const u8,
+        codes: *const u8,
+        stride: usize,
+        constants: V::Constants,
+    ) -> [[Self::Sum<V>; 2]; 2];
     fn total<V: Dot>(sum: Self::Sum<V>, constants: V::Constants) -> V;
     /// Eight rows, in two vectors, with four outputs.
     unsafe fn wide<V: Dot>(
@@ -82,6 +89,16 @@ impl GroupFormat for Q8 {
             }
         }
         sums
+    }
+
+    #[inline(always)]
+    unsafe fn pair<V: Dot>(
+        tile: *const u8,
+        codes: *const u8,
+        stride: usize,
+        constants: V::Constants,
+    ) -> [[V::WideSum; 2]; 2] {
+        [codes, codes.add(stride)].map(|codes| Self::narrow::<V, 1>(tile, codes, constants)[0])
     }
 
     #[inline(always)]
@@ -139,6 +156,23 @@ impl GroupFormat for Q4 {
     }
 
     #[inline(always)]
+    unsafe fn pair<V: Dot>(
+        tile: *const u8,
+        codes: *const u8,
+        stride: usize,
+        constants: V::Constants,
+    ) -> [[V::NarrowSum; 2]; 2] {
+        let mut sums = [[V::narrow_start(tile.add(START_Q4).cast::<i16>()); 2]; 2];
+        let x = [V::load_bytes(tile), V::load_bytes(tile.add(16))];
+        // Written out: each quad is another constant of an instruction.
+        Self::pair_quad::<V>(&mut sums, x, codes, stride, 0, constants);
+        Self::pair_quad::<V>(&mut sums, x, codes, stride, 1, constants);
+        Self::pair_quad::<V>(&mut sums, x, codes, stride, 2, constants);
+        Self::pair_quad::<V>(&mut sums, x, codes, stride, 3, constants);
+        sums
+    }
+
+    #[inline(always)]
     fn total<V: Dot>(sum: V::NarrowSum, constants: V::Constants) -> V {
         V::narrow_total(sum, constants)
     }
@@ -183,6 +217,28 @@ impl Q4 {
         }
     }
 
+    /// Four columns and those sixteen further on, of one row with two panels.
+    #[inline(always)]
+    unsafe fn pair_quad<V: Dot>(
+        sums: &mut [[V::NarrowSum; 2]; 2],
+        x: [V::Bytes; 2],
+        codes: *const u8,
+        stride: usize,
+        quad: usize,
+        constants: V::Constants,
+    ) {
+        let x = x.map(|bytes| V::spread_quad(bytes, quad));
+        for panel in 0..2 {
+            for half in 0..2 {
+                let bytes = V::load_bytes(codes.add(panel * stride + 32 * quad + 16 * half));
+                let sum = sums[panel][half];
+                let sum = V::narrow_add_next(sum, x[0], V::low_nibbles(bytes, constants));
+                let high = V::high_nibbles(bytes, constants);
+                sums[panel][half] = V::narrow_add_next(sum, x[1], high);
+            }
+        }
+    }
+
     /// Four columns and those sixteen further on.
     #[inline(always)]
     unsafe fn narrow_quad<V: Dot, const T: usize>(
@@ -200,7 +256,7 @@ impl Q4 {
             for t in 0..T {
                 let x = spread_row::<V, T>(tile, quad, t);
                 for half in 0..2 {
-                    sums[t][half] = V::narrow_add(sums[t][half], x, codes[half]);
+                    sums[t][half] = V::narrow_add_next(sums[t][half], x, codes[half]);
                 }
             }
         }
@@ -230,6 +286,36 @@ pub unsafe fn narrow_sums<V: Dot, F: GroupFormat, const T: usize>(
         (dots, tile, panel) = (next, next_tile, next_panel);
     }
     add_group::<V, F, T>(&mut sums, dots, tile, panel, constants);
+    sums
+}
+
+/// Sums of one row with two panels, `stride` bytes apart: [panel][half of the panel].
+#[inline(always)]
+pub unsafe fn pair_sums<V: Dot, F: GroupFormat>(
+    mut tile: *const u8,
+    mut panel: *const u8,
+    stride: usize,
+    groups: usize,
+) -> [[V; 2]; 2] {
+    let constants = V::constants();
+    let mut sums = [[V::splat(0.0); 2]; 2];
+    if groups == 0 {
+        return sums;
+    }
+    let mut dots = F::pair::<V>(tile, panel.add(SCALES_BYTES), stride, constants);
+    for _ in 1..groups {
+        let (next_tile, next_panel) = (tile.add(ACTIVATION_BYTES), panel.add(F::GROUP_BYTES));
+        let next = F::pair::<V>(next_tile, next_panel.add(SCALES_BYTES), stride, constants);
+        for (p, dots) in dots.into_iter().enumerate() {
+            let sums = std::array::from_mut(&mut sums[p]);
+            add_group::<V, F, 1>(sums, [dots], tile, panel.add(p * stride), constants);
+        }
+        (dots, tile, panel) = (next, next_tile, next_panel);
+    }
+    for (p, dots) in dots.into_iter().enumerate() {
+        let sums = std::array::from_mut(&mut sums[p]);
+        add_group::<V, F, 1>(sums, [dots], tile, panel.add(p * stride), constants);
+    }
     sums
 }
 

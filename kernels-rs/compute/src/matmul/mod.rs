@@ -123,9 +123,7 @@ impl Product {
         for start in rows.clone().step_by(block.rows) {
             let rows = start..rows.end.min(start + block.rows);
             if rows.len() == 1 {
-                for panel in panels.clone() {
-                    self.narrow_tile::<V, F, 1>(input(start), panel, start, out);
-                }
+                self.row_strip::<V, F>(start, panels.clone(), input(start), out);
                 continue;
             }
             let tile = |row: usize| block.at.add((row - start) * quantized.row_bytes());
@@ -154,6 +152,39 @@ impl Product {
                     row += count;
                 }
             }
+        }
+    }
+
+    /// One row through all panels, two at a time.
+    unsafe fn row_strip<V: Dot, F: GroupFormat>(
+        &self,
+        row: usize,
+        panels: Range<usize>,
+        input: *const u8,
+        out: &impl Fn(usize) -> *mut f32,
+    ) {
+        let pairs = panels.len() / 2;
+        for pair in 0..pairs {
+            self.pair_tile::<V, F>(input, panels.start + 2 * pair, row, out);
+        }
+        for panel in panels.start + 2 * pairs..panels.end {
+            self.narrow_tile::<V, F, 1>(input, panel, row, out);
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn pair_tile<V: Dot, F: GroupFormat>(
+        &self,
+        tile: *const u8,
+        panel: usize,
+        row: usize,
+        out: &impl Fn(usize) -> *mut f32,
+    ) {
+        let weights = self.weight.add(panel * self.panel_bytes);
+        let groups = self.panel_bytes / F::GROUP_BYTES;
+        let sums = integer::pair_sums::<V, F>(tile, weights, self.panel_bytes, groups);
+        for (p, panel_sums) in sums.into_iter().enumerate() {
+            self.finish(panel_sums, panel + p, out(row));
         }
     }
 
