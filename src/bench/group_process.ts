@@ -4,7 +4,6 @@
  * each time it asks; it writes messages as JSON lines.
  */
 import { systemClock } from "@/clock.ts";
-import { adviseHugePages } from "@/kernels/wasm/huge_pages.ts";
 import { OperatingError } from "@/errors.ts";
 import { type GroupMessage, type GroupOptions, runGroup } from "./group.ts";
 import type { Limits } from "./limits.ts";
@@ -32,14 +31,7 @@ async function main(): Promise<void> {
     return await next<Limits>();
   };
   try {
-    const backend = { ...task.backend, onMemory: adviseHugePages };
-    await runGroup({
-      ...task,
-      backend,
-      probe: { measure: measureLimits },
-      clock: systemClock,
-      tell,
-    });
+    await runGroup({ ...task, probe: { measure: measureLimits }, clock: systemClock, tell });
   } catch (error) {
     if (!(error instanceof OperatingError)) throw error;
     tell({ kind: "failed", message: error.message });

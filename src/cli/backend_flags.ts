@@ -1,7 +1,6 @@
 /** The flags that choose the compute backend. */
 import type { BackendOptions } from "@/kernels/open.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
-import { adviseHugePages } from "@/kernels/wasm/huge_pages.ts";
 import type { Flags } from "./flags.ts";
 
 /** What `--backend`, `--variant` and `--threads` say. */
@@ -12,6 +11,5 @@ export function backendFlags(flags: Flags): BackendOptions {
     name: (flags.string("backend") ?? "wasm") as BackendOptions["name"],
     ...(threads !== undefined && { threads }),
     ...(variant !== undefined && { variant }),
-    onMemory: adviseHugePages,
   };
 }

@@ -16,7 +16,6 @@ import { environmentLines, resultsPage, tableLines } from "@/bench/table.ts";
 import { systemClock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
-import { adviseHugePages } from "@/kernels/wasm/huge_pages.ts";
 import { benchShards, shardBenchDefaults } from "./bench_shards.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { printError, printLine } from "./terminal.ts";
@@ -114,7 +113,7 @@ export async function bench(flags: Flags): Promise<number> {
   if (flags.on("profile")) return await showProfiles(groups, kernels);
   await using probe = gpu
     ? new DeviceProbe({ clock: systemClock, brief: smoke })
-    : new TeamProbe({ ...kernels, onMemory: adviseHugePages, clock: systemClock, brief: smoke });
+    : new TeamProbe({ ...kernels, clock: systemClock, brief: smoke });
   const session = new Session({
     groups,
     peers,

@@ -143,6 +143,12 @@ export interface Backend {
    * then computes on the calling one: no thread has to be woken, nor wait for a core, twice.
    */
   flush(options?: { readonly isShort?: boolean }): Promise<void>;
+  /**
+   * Records what `record` records. Later calls of the same owner with the same key may record the
+   * same again without calling it and return what it returned: the key says all that decides what is
+   * recorded, except that storages still live. Absent: there is nothing to gain.
+   */
+  repeat?<T>(of: { owner: object; key: string }, record: () => Promise<T>): Promise<T>;
   /** Bytes held by live storages. */
   usedBytes(): number;
   close(): Promise<void>;

@@ -35,6 +35,18 @@ export const defaultBounds: ModelBounds = {
   contextTokens: Number.MAX_SAFE_INTEGER,
 };
 
+/** Rows of steps worth repeating: with more, recording takes a part of the time not worth a word. */
+const REPEATED_ROWS_MAX = 64;
+
+/** What a decoder step reads, on the backend. */
+interface DecoderTensors {
+  /** i32 [R] ids. */
+  readonly rowIndex: Tensor;
+  readonly step: StepTensors;
+  /** i32 [K]. */
+  readonly logitRows: Tensor;
+}
+
 export class VisionLanguageModel implements LanguageModel {
   readonly backend: Backend;
   readonly config: ModelConfig;
@@ -156,12 +168,35 @@ export class VisionLanguageModel implements LanguageModel {
     assert(rows <= stepTokens, `${rows} rows in one step, at most ${stepTokens}`);
     assert(input.logitRows.length <= logitRows, `${input.logitRows.length} logit rows`);
     this.#decoderWorkspace ??= ArenaWorkspace.allocate(this.backend, await this.#measureDecoder());
-    const workspace = this.#decoderWorkspace;
+    const tensors: DecoderTensors = {
+      rowIndex: input.tokenSource ?? this.#input("tokenIds", input.tokenIds),
+      step: this.#stepTensors(input),
+      logitRows: this.#input("logitRows", input.logitRows),
+    };
+    const record = () => this.#recordDecoder(input, tensors, cache);
+    const { backend } = this;
+    if (!backend.repeat || !this.#isRepeatable(input)) return await record();
+    const key = [rows, input.logitRows.length, ...tensors.step.pageTable.shape].join("/");
+    return await backend.repeat({ owner: cache, key }, record);
+  }
+
+  /** Whether the same shapes of inputs mean the same records. */
+  #isRepeatable({ tokenIds, tokenSource, splices }: StepInput): boolean {
+    return tokenSource === undefined && splices.length === 0 &&
+      tokenIds.length <= REPEATED_ROWS_MAX && this.tap === undefined &&
+      this.#experts.reserve === undefined;
+  }
+
+  async #recordDecoder(
+    input: StepInput,
+    { rowIndex, step, logitRows }: DecoderTensors,
+    cache: KvCache,
+  ): Promise<Tensor> {
+    const workspace = this.#decoderWorkspace!;
     workspace.release(0);
     const program = { ops: this.backend.ops, workspace, tap: this.tap };
     const { ops } = program;
-    const hidden = workspace.tensor("f32", [rows, this.hiddenWidth]);
-    const rowIndex = input.tokenSource ?? this.#input("tokenIds", input.tokenIds);
+    const hidden = workspace.tensor("f32", [input.tokenIds.length, this.hiddenWidth]);
     ops.gatherRows({ table: this.#parameters.decoder.embedding, rowIndex, out: hidden });
     for (const splice of input.splices) {
       ops.copyRows({
@@ -177,8 +212,8 @@ export class VisionLanguageModel implements LanguageModel {
       experts: this.#experts,
       host: this.#host,
       cache,
-      step: this.#stepTensors(input),
-      logitRows: this.#input("logitRows", input.logitRows),
+      step,
+      logitRows,
     });
   }
 

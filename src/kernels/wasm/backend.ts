@@ -42,8 +42,6 @@ export interface WasmBackendOptions extends VariantOptions {
   readonly startWorker?: () => Worker;
   /** Books the time of every op, which makes all of them slower. */
   readonly profile?: OpProfile;
-  /** Told of a team's memory before anything lies in it, and how large it may grow. */
-  readonly onMemory?: (memory: WebAssembly.Memory, sizeBytesMax: number) => void;
 }
 
 /** Pages that a module may need before its own heap grows. */
@@ -69,7 +67,7 @@ export async function openWasmBackend(options: WasmBackendOptions = {}): Promise
   const module = await loadModule(variant, options);
   const { arena, executor: plain } = variant === "simd"
     ? startInline(module, options.training ?? false)
-    : await startTeam(module, teamMemory(variant, options), options);
+    : await startTeam(module, teamMemory(variant, options.memoryBytes), options);
   const executor = options.profile
     ? new ProfilingExecutor(plain, arena.memory, options.profile)
     : plain;
@@ -112,10 +110,7 @@ function startInline(
 }
 
 /** Narrow memories may grow to all that they can address, wide ones to the need with room. */
-function teamMemory(
-  variant: Variant,
-  { memoryBytes, onMemory }: Pick<WasmBackendOptions, "memoryBytes" | "onMemory">,
-): LinearMemory {
+function teamMemory(variant: Variant, memoryBytes: number | undefined): LinearMemory {
   const isWide = variant === WIDE_VARIANT;
   let maximumPages: number = limits.kernelMemoryPagesMax;
   if (isWide) {
@@ -125,7 +120,6 @@ function teamMemory(
   const size = { initialPages: INITIAL_PAGES, maximumPages };
   try {
     const memory = isWide ? wideMemory(size) : narrowMemory(size);
-    onMemory?.(memory, maximumPages * PAGE_BYTES);
     return new LinearMemory(memory, { isWide, maximumPages });
   } catch (cause) {
     // Nothing but addresses is taken here, of which a process may be granted too few.
@@ -275,6 +269,10 @@ export class WasmBackend implements Backend {
 
   flush(options: { readonly isShort?: boolean } = {}): Promise<void> {
     return this.#machine.flush(options);
+  }
+
+  repeat<T>(of: { owner: object; key: string }, record: () => Promise<T>): Promise<T> {
+    return this.#machine.repeat(of, record);
   }
 
   /** Records one run of a probe; see `probe.ts`. */

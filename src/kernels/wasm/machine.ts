@@ -5,7 +5,7 @@
 import { assert } from "@/assert.ts";
 import { type DType, dtypeBytes, elementCount } from "@/tensor/dtype.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
-import { CommandBuffer, type CommandChunk } from "./commands.ts";
+import { CommandBuffer, type CommandChunk, type Passage } from "./commands.ts";
 import type { Executor, RunOptions } from "./executor.ts";
 import { storageOf, WasmStorage } from "./layout.ts";
 import type { Arena } from "./memory.ts";
@@ -16,6 +16,17 @@ interface Garbage {
   readonly address: number;
   readonly sizeBytes: number;
 }
+
+/** Records that are kept, and what whoever recorded them returned. */
+interface KeptPassage {
+  readonly owner: object;
+  readonly key: string;
+  readonly passage: Passage;
+  readonly value: unknown;
+}
+
+/** The oldest make room: a context that grows asks for another one every few tokens. */
+const PASSAGES_MAX = 8;
 
 export class Machine {
   readonly arena: Arena;
@@ -29,6 +40,10 @@ export class Machine {
   #scratch: Garbage = { address: 0, sizeBytes: 0 };
   #liveBytes = 0;
   #closed = false;
+  /** Oldest first. */
+  #passages: KeptPassage[] = [];
+  /** Rises when an address that records name may have become another's. */
+  #layout = 0;
 
   constructor(arena: Arena, executor: Executor) {
     this.arena = arena;
@@ -52,6 +67,7 @@ export class Machine {
   free(storage: WasmStorage): void {
     storage.freed = true;
     this.#liveBytes -= storage.sizeBytes;
+    this.#forgetPassages();
     this.#discard(storage);
   }
 
@@ -71,6 +87,7 @@ export class Machine {
   scratch(sizeBytes: number): number {
     if (sizeBytes > this.#scratch.sizeBytes) {
       const address = this.arena.allocate(sizeBytes, { fill: false });
+      this.#forgetPassages();
       if (this.#scratch.sizeBytes > 0) this.#discard(this.#scratch);
       this.#scratch = { address, sizeBytes };
     }
@@ -80,6 +97,28 @@ export class Machine {
   record<Name extends RecordName>(name: Name, slots: Slots<Name>): void {
     assert(!this.#closed, `${name} on a closed backend`);
     this.#commands.append(name, slots);
+  }
+
+  /** See `Backend.repeat`. */
+  async repeat<T>(
+    { owner, key }: { owner: object; key: string },
+    record: () => Promise<T>,
+  ): Promise<T> {
+    const kept = this.#passages.find((other) => other.owner === owner && other.key === key);
+    if (kept !== undefined) {
+      return this.#commands.repeat(kept.passage) ? kept.value as T : await record();
+    }
+    const layout = this.#layout;
+    const start = this.#commands.beginPassage();
+    const value = await record();
+    if (layout !== this.#layout) return value;
+    const passage = this.#commands.endPassage(start);
+    if (passage === undefined) return value;
+    this.#passages.push({ owner, key, passage, value });
+    if (this.#passages.length > PASSAGES_MAX) {
+      this.#commands.forget(this.#passages.shift()!.passage);
+    }
+    return value;
   }
 
   /** Runs what is recorded; resolves when it and all that was flushed before has run. */
@@ -112,6 +151,12 @@ export class Machine {
     // Freed after the last flush, with nothing recorded since.
     for (const { address, sizeBytes } of this.#garbage) this.arena.free(address, sizeBytes);
     this.#garbage = [];
+  }
+
+  #forgetPassages(): void {
+    this.#layout++;
+    for (const { passage } of this.#passages) this.#commands.forget(passage);
+    this.#passages = [];
   }
 
   #discard({ address, sizeBytes }: Garbage): void {
