@@ -42,7 +42,7 @@ export const nothingBook: readonly Recipe[] = [firstReading, ...recipeBook];
 /** What follows when experts were made of a dense model. */
 export const sparseBook: readonly Recipe[] = [sparseBalance];
 
-const allRecipes: readonly Recipe[] = [...nothingBook, ...sparseBook];
+const allRecipes: readonly Recipe[] = [...recipeBook, firstReading, ...sparseBook];
 
 /** A shipped recipe by name; throws OperatingError listing all names. */
 export function shippedRecipe(name: string): Recipe {
