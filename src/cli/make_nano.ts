@@ -109,6 +109,7 @@ async function makeStages(options: Options): Promise<string | undefined> {
     start: await startModel(options),
     from: values.get("from"),
     until: values.get("until"),
+    buildsOnEarlier: !values.has("model"),
     prepare: grown,
   });
 }

@@ -18,6 +18,7 @@ export interface PipelineRequest {
   readonly start: string;
   readonly from?: string | undefined;
   readonly until?: string | undefined;
+  readonly buildsOnEarlier?: boolean | undefined;
   /** Changes what a run starts from; nothing unless given. */
   readonly prepare?: RunWorkers["prepare"];
 }

@@ -26,8 +26,10 @@ export interface PipelineOptions {
   readonly folder: string;
   /** The model that the first run starts from. */
   readonly start: string;
-  /** Id of the first run that is done here; those before it count as done by `start`. */
+  /** Id of the first run that is done here. */
   readonly from?: string | undefined;
+  /** Runs before `from`: what they left in the folder is built on; else `start` stands for them. */
+  readonly buildsOnEarlier?: boolean | undefined;
   /** Id of the last run. */
   readonly until?: string | undefined;
   readonly workers: RunWorkers;
@@ -49,6 +51,7 @@ export async function runPipeline(options: PipelineOptions): Promise<string | un
   const runs = chosenRuns(options);
   const models = new Map<string, string>();
   const modelOf = (id: string) => models.get(id) ?? options.start;
+  if (options.buildsOnEarlier) await readEarlier(options, models);
   for (const [i, run] of runs.entries()) {
     const { id, recipe, needs } = run;
     const own = join(folder, id);
@@ -74,6 +77,22 @@ export async function runPipeline(options: PipelineOptions): Promise<string | un
     models.set(id, model);
   }
   return modelOf(runs.at(-1)!.id);
+}
+
+/** Models of finished runs; throws OperatingError when the first run needs one that is not there. */
+async function readEarlier(
+  options: PipelineOptions,
+  models: Map<string, string>,
+): Promise<void> {
+  for (const { id } of options.runs) {
+    const model = await readResult(join(options.folder, id));
+    if (model !== undefined) models.set(id, model);
+  }
+  const [first] = chosenRuns(options);
+  const missing = first!.needs.find((id) => !models.has(id));
+  if (missing === undefined) return;
+  const message = `Cannot begin with ${first!.id}: ${options.folder} has no finished ${missing}`;
+  throw new OperatingError("invalid_request", message);
 }
 
 /** Throws OperatingError for ids that no run has. */

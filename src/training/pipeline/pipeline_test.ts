@@ -60,6 +60,12 @@ Deno.test("runPipeline() takes a part of the runs, and stops where a run was sto
       "sft_video_134 on sft_hard/model",
       "model_soup of sft_video/model and sft_video_134/model",
     ]);
+    const on = { runs, folder, start: "b/nano", workers, buildsOnEarlier: true };
+    await runPipeline({ ...on, from: "long_cot", until: "long_cot" });
+    assert.equal(notes.at(-1), "long_cot on model_soup/model");
+    const early = runPipeline({ ...on, from: "mixed_reward" });
+    await assert.rejects(early, /Cannot begin with mixed_reward: .* has no finished think_fusion/);
+    await Deno.remove(join(folder, "long_cot"), { recursive: true });
     const stopped = { ...workers, train: () => Promise.resolve(undefined) };
     const rest = { runs, folder, start: "b/nano", from: "long_cot" };
     assert.equal(await runPipeline({ ...rest, workers: stopped }), undefined);
