@@ -23,6 +23,9 @@ export type GroupMessage =
   | { readonly kind: "limits"; readonly limits: Limits }
   | { readonly kind: "kernels"; readonly threads: number; readonly text: string };
 
+/** A row that took this long gets no further samples: on slow machines the rest must have its turn. */
+const SAMPLING_MS = 30_000;
+
 export interface GroupOptions {
   readonly group: Group;
   readonly shapesFolder: string;
@@ -68,11 +71,15 @@ class GroupRun {
 
   /** One measurement: samples between two looks at the limits. */
   async take(measurement: Measurement): Promise<void> {
-    const { group, tell } = this.#options;
+    const { group, tell, clock } = this.#options;
     const values: number[] = [];
     const before = this.#limits;
     const count = measurement.kind === "load" || measurement.kind === "memory" ? 1 : group.repeats;
-    for (let i = 0; i < count; i++) values.push(await this.#sample(measurement));
+    const startMs = clock.nowMs();
+    while (values.length < count) {
+      values.push(await this.#sample(measurement));
+      if (clock.nowMs() - startMs > SAMPLING_MS) break;
+    }
     this.#limits = await this.#options.probe.measure();
     tell({ kind: "limits", limits: this.#limits });
     const readGBs = (before.readGBs + this.#limits.readGBs) / 2;
