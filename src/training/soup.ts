@@ -22,7 +22,9 @@ export async function openIngredient(folder: string): Promise<Ingredient> {
   checkpoint.problems.throwIfAny(folder);
   const lineage = await checkpoint.json(LINEAGE_FILE) as Partial<Lineage> | undefined;
   const ancestors = lineage?.ancestors;
-  const isSound = Array.isArray(ancestors) && ancestors.every((id) => typeof id === "string");
+  // A soup of models without lineage has no ancestors: it is compared by its weights, as they were.
+  const isSound = Array.isArray(ancestors) && ancestors.length > 0 &&
+    ancestors.every((id) => typeof id === "string");
   return { folder, checkpoint, lineage: isSound ? { ancestors } : undefined };
 }
 
