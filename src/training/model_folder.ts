@@ -11,6 +11,20 @@ import type { StoredTensor } from "@/weights/safetensors.ts";
 import { encodeSafetensorsHeader } from "@/weights/safetensors_writer.ts";
 import { type Lineage, LINEAGE_FILE } from "./lineage.ts";
 
+/** Files of a model beside its weights. */
+export const modelFileNames = [
+  "config.json",
+  "preprocessor_config.json",
+  "generation_config.json",
+  "chat_template.jinja",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "vocab.json",
+  "merges.txt",
+  "added_tokens.json",
+  "special_tokens_map.json",
+] as const;
+
 type FloatDType = "F32" | "F16" | "BF16";
 
 /** A tensor of a checkpoint as float32. */

@@ -15,6 +15,7 @@ import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_wri
 import { readAdapter, writeAdapter } from "./adapter_files.ts";
 import type { LowRankModel } from "./low_rank.ts";
 import type { AdamW } from "./optimizer.ts";
+import { modelFileNames } from "./model_folder.ts";
 import { readStore, writeStore } from "./parameter_values.ts";
 import type { Parameter, ParameterStore } from "./parameter_set.ts";
 import { type Origin, writeLineage } from "./run_lineage.ts";
@@ -30,20 +31,6 @@ const ADAPTER = "adapter";
 const MOMENTS = "moments.safetensors";
 const STATE = "state.json";
 const VERSION = 2;
-
-/** Files of a model folder besides its weights. */
-const modelFiles = [
-  "config.json",
-  "preprocessor_config.json",
-  "generation_config.json",
-  "chat_template.jinja",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "vocab.json",
-  "merges.txt",
-  "added_tokens.json",
-  "special_tokens_map.json",
-];
 
 /** The JSON beside the weights. */
 interface StoredState {
@@ -137,7 +124,9 @@ export async function writeCheckpoint(
   await writeSynced(join(aside, MOMENTS), await encodeMoments(parts));
   for (const [name, bytes] of options.files) await writeSynced(join(aside, name), bytes);
   await writeLineage(partial, origin, { weights, steps: optimizer.stepCount });
-  for (const name of modelFiles) await copyIfThere(join(modelFolder, name), join(partial, name));
+  for (const name of modelFileNames) {
+    await copyIfThere(join(modelFolder, name), join(partial, name));
+  }
   const text = JSON.stringify(state);
   await writeSynced(join(aside, STATE), new TextEncoder().encode(text));
   await removeIfThere(target);

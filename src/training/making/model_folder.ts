@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { readConfig } from "@/model/open_checkpoint.ts";
 import type { ModelConfig } from "@/model/config.ts";
 import { writeModelConfig } from "@/model/config_writer.ts";
-import { decodeToF32, f32ToBf16 } from "@/tensor/half.ts";
+import { f32ToBf16 } from "@/tensor/half.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { releasedName, type TensorName } from "@/weights/names.ts";
 import { encodeSafetensors } from "@/weights/safetensors_writer.ts";
+import { modelFileNames, readFloats } from "../model_folder.ts";
 
 export interface ModelTensor {
   readonly shape: readonly number[];
@@ -28,20 +29,6 @@ export interface WholeModel {
 
 const WEIGHTS = "model.safetensors";
 
-/** Files of a model beside its weights. */
-export const modelFileNames = [
-  "config.json",
-  "preprocessor_config.json",
-  "generation_config.json",
-  "chat_template.jinja",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "vocab.json",
-  "merges.txt",
-  "added_tokens.json",
-  "special_tokens_map.json",
-] as const;
-
 /** Throws OperatingError("checkpoint_invalid") for a folder that is no model. */
 export async function readModelFolder(folder: string): Promise<WholeModel> {
   const disk = diskFolder(folder);
@@ -51,9 +38,7 @@ export async function readModelFolder(folder: string): Promise<WholeModel> {
     checkpoint.problems.throwIfAny(checkpoint.label);
     const tensors = new Map<TensorName, ModelTensor>();
     for (const [name, tensor] of checkpoint.tensors) {
-      const bytes = await checkpoint.read(tensor, 0, tensor.sizeBytes);
-      const values = decodeToF32(bytes, tensor.dtype as "F32" | "F16" | "BF16");
-      tensors.set(name, { shape: tensor.shape, values });
+      tensors.set(name, { shape: tensor.shape, values: await readFloats(checkpoint, tensor) });
     }
     const files = new Map<string, string>();
     for (const name of modelFileNames) {
