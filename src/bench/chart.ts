@@ -2,6 +2,7 @@
  * The chart of a report as SVG: a bar for each row's fraction of its limit, and one for each ratio
  * to a peer. Readable on light and dark pages.
  */
+import { escapeHtml } from "@/escape_html.ts";
 import type { Report, Row } from "./report.ts";
 import { shortNumber } from "@/text_table.ts";
 
@@ -50,15 +51,12 @@ function sections(rows: readonly Row[]): Section[] {
   ].filter(({ bars }) => bars.length > 0);
 }
 
-const escape = (text: string) =>
-  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-
 function text(
   at: { x: number; y: number; class: string; anchor?: "end" },
   content: string,
 ): string {
   const anchor = at.anchor ? ` text-anchor="${at.anchor}"` : "";
-  return `<text x="${at.x}" y="${at.y}" class="${at.class}"${anchor}>${escape(content)}</text>`;
+  return `<text x="${at.x}" y="${at.y}" class="${at.class}"${anchor}>${escapeHtml(content)}</text>`;
 }
 
 /** The name, the bar, and the values in a column of their own. */

@@ -2,7 +2,7 @@
  * One panel as inline SVG: each curve as the mean of its neighbourhood over a band of what lies in it,
  * so that a log of any length is a picture of the same size. Colours are the page's.
  */
-import { escapeHtml } from "./escape_html.ts";
+import { escapeHtml } from "@/escape_html.ts";
 import type { Curve, Panel } from "./panels.ts";
 
 const WIDTH = 440;

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import type { TrainingRecipe } from "../recipes/recipe.ts";
 import type { Completion, StepRecord } from "../run_log.ts";
-import { escapeHtml } from "./escape_html.ts";
+import { escapeHtml } from "@/escape_html.ts";
 import { numberText, panelSvg } from "./panel_svg.ts";
 import { type Panel, panelsOf } from "./panels.ts";
 import { reportStyle } from "./report_style.ts";
