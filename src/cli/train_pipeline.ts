@@ -4,21 +4,19 @@
  */
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { runPipeline, type RunWorkers } from "@/training/pipeline/pipeline.ts";
+import {
+  type PipelineOptions,
+  runPipeline,
+  type RunWorkers,
+} from "@/training/pipeline/pipeline.ts";
 import { type TrainingRecipe, withSteps } from "@/training/recipes/recipe.ts";
-import { type PipelineRun, pipelineRuns } from "@/training/recipes/recipe_book.ts";
+import { pipelineRuns } from "@/training/recipes/recipe_book.ts";
 import { type Flags, parseFlags, UsageError } from "./flags.ts";
 import { printLine } from "./terminal.ts";
 import { trainToEnd } from "./train_run.ts";
 import { mixSoup } from "./train_soup.ts";
 
-export interface PipelineRequest {
-  readonly runs: readonly PipelineRun[];
-  readonly folder: string;
-  readonly start: string;
-  readonly from?: string | undefined;
-  readonly until?: string | undefined;
-  readonly buildsOnEarlier?: boolean | undefined;
+export interface PipelineRequest extends Omit<PipelineOptions, "workers" | "onRun"> {
   /** Changes what a run starts from; nothing unless given. */
   readonly prepare?: RunWorkers["prepare"];
 }
