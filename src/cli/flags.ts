@@ -462,7 +462,8 @@ const flagTable: readonly FlagRow[] = [
     name: "peers",
     commands: ["bench"],
     value: "NAME,…",
-    help: "Measure llama.cpp, wllama, onnxruntime-web too; default: none, all with --all",
+    help:
+      "Measure llama.cpp, wllama, onnxruntime-web too (train: pytorch); default: none, all with --all",
   },
   {
     name: "cache",
