@@ -7,7 +7,7 @@ import { assert } from "@/assert.ts";
 import type { Backend } from "@/kernels/backend.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
 import { BufferPool } from "@/training/buffer_pool.ts";
-import { AdamW } from "@/training/optimizer.ts";
+import { Optimizer } from "@/training/optimizer.ts";
 import { BatchTensors, PackedModel, type ProgramBatch } from "@/training/packed_forward.ts";
 import type { Parameter } from "@/training/parameter_set.ts";
 import { readStore } from "@/training/parameter_values.ts";
@@ -221,7 +221,7 @@ async function compareTrace(
   const [beta1, beta2] = adamw.betas;
   const { eps: epsilon, clip_grad_norm: normMax, lr: rate, weight_decay: decay } = adamw;
   const options = { beta1, beta2, epsilon, normMax };
-  const optimizer = new AdamW(run.backend, run.model.set, options);
+  const optimizer = new Optimizer(run.backend, run.model.set, options);
   for (const [i, expected] of adamw.trace.entries()) {
     if (i > 0) await run.gradients();
     const losses = run.losses();

@@ -1,19 +1,24 @@
 /**
- * AdamW over all weights that learn: decoupled decay, rates by group, clipping by the global norm.
- * Everything is computed on the backend; the norm is read by whoever waits for the step.
+ * AdamW over all weights that learn, Muon for the decoder's matrices where wanted: decoupled decay,
+ * rates by group, clipping by the global norm. Everything is computed on the backend; the norm is
+ * read by whoever waits for the step.
  */
 import type { Backend } from "@/kernels/backend.ts";
 import { squareBlocks, type TrainingOps } from "@/kernels/training_ops.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
 import { assert } from "@/assert.ts";
+import { loraTargets } from "./lora_targets.ts";
+import { Muon } from "./muon.ts";
 import { emptyLike, Parameter, type ParameterSet, type ParameterStore } from "./parameter_set.ts";
 
-export interface AdamWOptions {
+export interface OptimizerOptions {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
   /** Largest global norm of the gradient; 0: no bound. */
   readonly normMax: number;
+  /** Of Muon, for the matrices of decoder layers; missing: AdamW for all. */
+  readonly momentum?: number;
 }
 
 /** Rate and decay of one parameter in one step. */
@@ -22,14 +27,20 @@ export interface ParameterRate {
   readonly decay: number;
 }
 
-/** Running means of one parameter's gradient and of its square. */
+/** Running means of one parameter's gradient and, for AdamW, of its square. */
 export interface Moments {
   readonly first: ParameterStore;
-  readonly second: ParameterStore;
+  readonly second?: ParameterStore;
 }
 
-export class AdamW {
-  readonly options: AdamWOptions;
+/** Whether Muon may update a parameter: whole matrices of decoder layers, no experts, no router. */
+function isMuonMatrix({ part, name, store, info }: Parameter): boolean {
+  return part === "decoder" && store.kind === "matrix" && store.matrix.experts === 1 &&
+    info.places.length > 0 && loraTargets.some((target) => target === name.split(".").at(-2));
+}
+
+export class Optimizer {
+  readonly options: OptimizerOptions;
   /** Steps done. */
   stepCount = 0;
   readonly #backend: Backend;
@@ -38,25 +49,26 @@ export class AdamW {
   readonly #moments = new Map<Parameter, Moments>();
   /** [norm, factor that clips]. */
   readonly #norm: Tensor;
+  readonly #muon: Muon | undefined;
   #partial: Tensor | undefined;
 
-  constructor(backend: Backend, set: ParameterSet, options: AdamWOptions) {
+  constructor(backend: Backend, set: ParameterSet, options: OptimizerOptions) {
     assert(backend.training, "an optimiser on a backend without training ops");
     this.options = options;
     this.#backend = backend;
     this.#training = backend.training;
     this.#set = set;
     this.#norm = backend.allocate("f32", [2]);
+    if (options.momentum !== undefined) this.#muon = new Muon(backend);
   }
 
   /** Moments of a parameter that learns; zero before its first step. */
   momentsOf(parameter: Parameter): Moments {
     let moments = this.#moments.get(parameter);
     if (moments === undefined) {
-      moments = {
-        first: emptyLike(this.#backend, parameter.store),
-        second: emptyLike(this.#backend, parameter.store),
-      };
+      const empty = () => emptyLike(this.#backend, parameter.store);
+      const isMuon = this.#muon !== undefined && isMuonMatrix(parameter);
+      moments = { first: empty(), ...!isMuon && { second: empty() } };
       this.#moments.set(parameter, moments);
     }
     return moments;
@@ -64,24 +76,14 @@ export class AdamW {
 
   /** Records one step with the gradients that arrived, and voids them. */
   step(rateOf: (parameter: Parameter) => ParameterRate): void {
-    const { beta1, beta2, epsilon } = this.options;
     this.stepCount++;
     this.#set.settle(this.#training);
     this.#measure();
     for (const parameter of this.#set.trainable) {
       const { first, second } = this.momentsOf(parameter);
-      this.#training.adamW({
-        weights: Parameter.floats(parameter.store),
-        gradient: Parameter.floats(parameter.gradient!),
-        first: Parameter.floats(first),
-        second: Parameter.floats(second),
-        norm: this.#norm,
-        ...rateOf(parameter),
-        beta1,
-        beta2,
-        epsilon,
-        step: this.stepCount,
-      });
+      const rate = rateOf(parameter);
+      if (second) this.#stepAdamW(parameter, { first, second }, rate);
+      else this.#stepMuon(parameter, first, rate);
     }
     this.#set.clear();
   }
@@ -95,9 +97,45 @@ export class AdamW {
     const tensors = [this.#norm, ...this.#partial ? [this.#partial] : []];
     for (const tensor of tensors) this.#backend.free(tensor);
     for (const { first, second } of this.#moments.values()) {
-      for (const store of [first, second]) this.#backend.free(Parameter.floats(store));
+      for (const store of second ? [first, second] : [first]) {
+        this.#backend.free(Parameter.floats(store));
+      }
     }
     this.#moments.clear();
+    this.#muon?.close();
+  }
+
+  #stepAdamW(
+    { store, gradient }: Parameter,
+    { first, second }: Required<Moments>,
+    rate: ParameterRate,
+  ): void {
+    const { beta1, beta2, epsilon } = this.options;
+    this.#training.adamW({
+      weights: Parameter.floats(store),
+      gradient: Parameter.floats(gradient!),
+      first: Parameter.floats(first),
+      second: Parameter.floats(second),
+      norm: this.#norm,
+      ...rate,
+      beta1,
+      beta2,
+      epsilon,
+      step: this.stepCount,
+    });
+  }
+
+  #stepMuon({ store, gradient }: Parameter, first: ParameterStore, rate: ParameterRate): void {
+    assert(gradient?.kind === "matrix" && first.kind === "matrix", `${store.kind} by Muon`);
+    assert(store.kind === "matrix", `${store.kind} by Muon`);
+    this.#muon!.step({
+      weights: store.matrix,
+      gradient: gradient.matrix,
+      momentum: first.matrix,
+      momentumKeep: this.options.momentum!,
+      norm: this.#norm,
+      ...rate,
+    });
   }
 
   #measure(): void {

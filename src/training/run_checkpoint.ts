@@ -14,7 +14,7 @@ import { readSafetensorsHeader } from "@/weights/safetensors.ts";
 import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_writer.ts";
 import { readAdapter, writeAdapter } from "./adapter_files.ts";
 import type { LowRankModel } from "./low_rank.ts";
-import type { AdamW } from "./optimizer.ts";
+import type { Optimizer } from "./optimizer.ts";
 import { modelFileNames } from "./model_folder.ts";
 import { readStore, writeStore } from "./parameter_values.ts";
 import type { Parameter, ParameterStore } from "./parameter_set.ts";
@@ -59,7 +59,7 @@ export interface ResumedRun {
 export interface RunParts {
   readonly backend: Backend;
   readonly model: TrainableModel | LowRankModel;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
   /** Where configuration and tokenizer are copied from. */
   readonly modelFolder: string;
   /** Of everything that must be the same for a run to go on. */
@@ -223,11 +223,14 @@ async function restoreAdapter(
 /** What a checkpoint keeps of a parameter beside the model's weights. */
 function runStores(
   parameter: Parameter,
-  optimizer: AdamW,
+  optimizer: Optimizer,
 ): readonly (readonly [kind: string, store: ParameterStore])[] {
   const { first, second } = optimizer.momentsOf(parameter);
-  const moments = [["first", first], ["second", second]] as const;
-  return parameter.part === "cues" ? [...moments, ["weight", parameter.store]] : moments;
+  return [
+    ["first", first],
+    ...second ? [["second", second] as const] : [],
+    ...parameter.part === "cues" ? [["weight", parameter.store] as const] : [],
+  ];
 }
 
 async function encodeMoments({ backend, model, optimizer }: RunParts): Promise<Uint8Array> {

@@ -49,11 +49,14 @@ export async function openSetting(
   const learns = ({ part, info: { places } }: Parameter) =>
     places.length === 0 || (trainable as readonly ModelPart[]).includes(part);
   model.set.choose(backend, learns);
-  const { betas: [beta1, beta2], epsilon, clipNorm } = recipe.optimizer;
+  const { kind, momentum, betas: [beta1, beta2], epsilon, clipNorm } = recipe.optimizer;
   const trainer = new Trainer({
     backend,
     model,
-    optimizer: { beta1, beta2, epsilon, normMax: clipNorm },
+    optimizer: {
+      ...{ beta1, beta2, epsilon, normMax: clipNorm },
+      ...kind === "muon" && { momentum },
+    },
     checkpointing: recipe.activationCheckpointing,
     router: { balance: recipe.balanceWeight, z: recipe.zLossWeight },
     ...cues && { cues },

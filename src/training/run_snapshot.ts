@@ -9,13 +9,13 @@ import { expertBytes, panelCount } from "@/kernels/matrix_layout.ts";
 import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_writer.ts";
 import { readSafetensorsHeader } from "@/weights/safetensors.ts";
 import type { FileFolder } from "@/weights/source.ts";
-import type { AdamW } from "./optimizer.ts";
+import type { Optimizer } from "./optimizer.ts";
 import type { ParameterSet, ParameterStore } from "./parameter_set.ts";
 
 export interface SnapshotParts {
   readonly backend: Backend;
   readonly set: ParameterSet;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
 }
 
 export interface Snapshot {
@@ -30,7 +30,7 @@ function* storesOf({ set, optimizer }: SnapshotParts): Generator<[string, Parame
     const { first, second } = optimizer.momentsOf(parameter);
     yield [`${parameter.name}/weights`, parameter.store];
     yield [`${parameter.name}/first`, first];
-    yield [`${parameter.name}/second`, second];
+    if (second) yield [`${parameter.name}/second`, second];
   }
 }
 

@@ -1,6 +1,10 @@
 /** Steps of a supervised run: what AdaLRS takes back, what the curriculum sees, who thinks. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { systemClock } from "@/clock.ts";
 import { openWasmBackend } from "@/kernels/wasm/backend.ts";
+import { inTemporaryFolder } from "../../tests/temporary_folder.ts";
+import { runRecipe } from "./recipe_run.ts";
 import { parseRecipe, type SupervisedRecipe } from "./recipes/recipe.ts";
 import { openSetting, type RunSetting } from "./run_setting.ts";
 import { encodeSnapshot, takeSnapshot } from "./run_snapshot.ts";
@@ -133,3 +137,47 @@ Deno.test("rows of a data file are drawn beside the makers' samples, each once a
   });
   await Deno.remove(folder, { recursive: true });
 });
+
+/** Runs a recipe in a folder with so many threads, up to `until` steps; returns the losses. */
+async function runTo(
+  recipe: SupervisedRecipe,
+  { folder, threads, until = Infinity }: { folder: string; threads: number; until?: number },
+): Promise<number[]> {
+  const backend = await openWasmBackend({ threads, training: true });
+  const losses: number[] = [];
+  await runRecipe({
+    ...{ recipe, modelFolder, folder, backend, clock: systemClock },
+    onStep: ({ loss }) => losses.push(loss),
+    isStopping: () => losses.length >= until,
+  });
+  await backend.close();
+  return losses;
+}
+
+Deno.test("a run by Muon goes on bit for bit with another number of threads", () =>
+  inTemporaryFolder(async (folder) => {
+    const optimizer = { kind: "muon", peakRate: 2e-3 };
+    const recipe = recipeOf({ steps: 8, optimizer, checkpoints: { everySteps: 8 } });
+    const [whole, halves] = [join(folder, "whole"), join(folder, "halves")];
+    const losses = await runTo(recipe, { folder: whole, threads: 1 });
+    const first = await runTo(recipe, { folder: halves, threads: 1, until: 4 });
+    const rest = await runTo(recipe, { folder: halves, threads: 2 });
+    assert.deepEqual([first.length, rest.length], [4, 4]);
+    assert.deepEqual([...first, ...rest], losses);
+    const plain = recipeOf({ steps: 8, optimizer: { peakRate: 2e-3 } });
+    const other = await runTo(plain, { folder: join(folder, "plain"), threads: 1 });
+    assert.equal(other[0], losses[0]);
+    assert.notEqual(other.at(-1), losses.at(-1));
+    const read = (run: string, name: string) =>
+      Deno.readFile(join(run, "checkpoint-00000008", name));
+    for (const name of ["model.safetensors", "training/moments.safetensors"]) {
+      assert.deepEqual(await read(halves, name), await read(whole, name), name);
+    }
+    const moments = new TextDecoder().decode(
+      (await read(whole, "training/moments.safetensors")).subarray(0, 200_000),
+    );
+    // A matrix of a layer has one running mean, everything else two.
+    assert.ok(moments.includes('"decoder.0.query.weight.first"'));
+    assert.ok(!moments.includes('"decoder.0.query.weight.second"'));
+    assert.ok(moments.includes('"decoder.embedding.second"'));
+  }));

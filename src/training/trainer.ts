@@ -1,5 +1,5 @@
 /**
- * One optimiser step on a model: programs of its micro-batches with their gradients, then AdamW.
+ * One optimiser step on a model: programs of its micro-batches with their gradients, then the optimiser.
  * Knows nothing of data, schedules or files. Supervised losses have their coefficients beforehand;
  * policy losses choose them by the log probabilities that a first pass gives.
  */
@@ -7,7 +7,7 @@ import type { Backend } from "@/kernels/backend.ts";
 import { isSparseLayer } from "@/model/config.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import type { CueHead } from "./cue_head.ts";
-import { AdamW, type AdamWOptions, type ParameterRate } from "./optimizer.ts";
+import { Optimizer, type OptimizerOptions, type ParameterRate } from "./optimizer.ts";
 import { BatchTensors, PackedModel, type ProgramBatch } from "./packed_forward.ts";
 import type { Parameter } from "./parameter_set.ts";
 import { recordRouterLosses, type RouterLossOptions, RouterStatistics } from "./router_losses.ts";
@@ -19,7 +19,7 @@ import type { Tensor } from "@/tensor/tensor.ts";
 export interface TrainerOptions {
   readonly backend: Backend;
   readonly model: TrainableModel;
-  readonly optimizer: AdamWOptions;
+  readonly optimizer: OptimizerOptions;
   /** Compute the inside of layers again instead of keeping it. */
   readonly checkpointing?: boolean;
   /** Of sparse models. */
@@ -76,7 +76,7 @@ interface ProgramOptions {
 
 export class Trainer {
   readonly model: TrainableModel;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
   readonly #options: TrainerOptions;
   readonly #pool: BufferPool;
   readonly #packed: PackedModel;
@@ -88,7 +88,7 @@ export class Trainer {
     this.model = model;
     this.#pool = new BufferPool(backend);
     this.#packed = new PackedModel(model, backend);
-    this.optimizer = new AdamW(backend, model.set, options.optimizer);
+    this.optimizer = new Optimizer(backend, model.set, options.optimizer);
     const { decoder } = model.config;
     const isSparse = model.parameters.decoder.layers.some((_, i) => isSparseLayer(decoder, i));
     if (isSparse) this.#statistics = new RouterStatistics(decoder.moe!.experts);

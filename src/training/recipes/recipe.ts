@@ -35,7 +35,11 @@ const schedule = z.discriminatedUnion("kind", [
 ]);
 
 const optimizer = z.strictObject({
-  /** AdamW: rate at the peak of the schedule. */
+  /** `muon`: for the matrices of decoder layers, AdamW for everything else. */
+  kind: z.enum(["adamw", "muon"]).default("adamw"),
+  /** Share of Muon's running gradient that stays in a step. */
+  momentum: share.lt(1).default(0.95),
+  /** Rate at the peak of the schedule; Muon's steps have the size of AdamW's. */
   peakRate: z.number().positive(),
   /** Factors of the rate for parts that learn at another one. */
   partRates: z.partialRecord(part, z.number().positive()).exactOptional(),
