@@ -171,7 +171,7 @@ export const limits = {
    * that must have passed, before planners are told again.
    */
   speedHalfLifeMs: 10_000,
-  speedChangeMin: 1.3,
+  speedChangeMin: 1.15,
   speedAnnounceMs: 10_000,
   /** Time between two plans that only improve the balance; experts that one of them copies. */
   planIntervalMs: 10_000,

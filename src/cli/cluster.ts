@@ -81,12 +81,14 @@ async function rebalance(flags: Flags, args: readonly string[]): Promise<number>
     if (rest.reached(status)) break;
   }
   const epochs = `epoch ${before.epoch} → ${now.epoch}`;
-  const balance = `balance ${before.balance.toFixed(3)} → ${now.balance.toFixed(3)}`;
+  // What calls do under the new plan shows after a while: here it is what the plans foresee.
+  const [foreseen, planned] = [before, now].map((status) => status.planned_balance.toFixed(3));
+  const balance = `balance ${foreseen} → ${planned}`;
   const copies = now.plans.copies - before.plans.copies;
   const drops = now.plans.drops - before.plans.drops;
   printLine(
     now.epoch === before.epoch
-      ? `Nothing moved: epoch ${now.epoch}, balance ${now.balance.toFixed(3)}`
+      ? `Nothing moved: epoch ${now.epoch}, balance ${planned}`
       : now.phase === "following"
       ? `${now.planner} planned anew: ${epochs}, ${balance}`
       : `${copies} experts copied, ${drops} dropped: ${epochs}, ${balance}`,

@@ -34,6 +34,8 @@ export interface ClusterFlags extends Rendezvous, ClusterProtection {
   /** Where shards may come by themselves. */
   readonly listen?: string | undefined;
   readonly replicas: number;
+  /** Further copies of each layer's busiest experts, where memory is left; by default some. */
+  readonly spareCopies?: number | undefined;
   /** Experts of this process: none, those that no shard answers for, or all. */
   readonly localExperts: "none" | "some" | "all";
   /** "bf16": shorter rows and results that may change tokens. By default exact. */
@@ -67,6 +69,7 @@ export async function clusterFlags(flags: Flags): Promise<ClusterFlags | undefin
     listen,
     name: nodeNameFlag(flags),
     replicas: flags.number("replicas") ?? 1,
+    spareCopies: flags.number("spare-copies"),
     localExperts: (flags.string("local-experts") ?? "some") as ClusterFlags["localExperts"],
   };
 }

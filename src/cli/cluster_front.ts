@@ -10,7 +10,7 @@ import { ClusterFront } from "@/cluster/front.ts";
 import type { NodeIdentity } from "@/cluster/handshake.ts";
 import { LOCAL_NODE, LocalNode } from "@/cluster/local_node.ts";
 import type { Member } from "@/cluster/membership.ts";
-import { defaultPlanPolicy } from "@/cluster/planner.ts";
+import { defaultPlanPolicy, defaultSpareCopies } from "@/cluster/planner.ts";
 import { RemoteExperts } from "@/cluster/remote_experts.ts";
 import { ConnectedShards, LeasedShards, type ShardRegistry } from "@/cluster/shard_registry.ts";
 import { ClusterTransport } from "@/cluster/transport.ts";
@@ -164,10 +164,10 @@ function openFront(
   const { weightHash, nodeId } = identity;
   const numericClass = cluster.mixedClasses ? undefined : identity.numericClass;
   const { registry, transport, bank, metrics } = parts;
-  const { replicas, localExperts } = cluster;
+  const { replicas, spareCopies = defaultSpareCopies(grid.experts), localExperts } = cluster;
   return new ClusterFront({
     ...{ id: nodeId, grid, registry, transport, clock: systemClock },
-    policy: { ...defaultPlanPolicy, identity: { numericClass, weightHash }, replicas },
+    policy: { ...defaultPlanPolicy, identity: { numericClass, weightHash }, replicas, spareCopies },
     ...wireOf(cluster, precision),
     fallback: bank && new FallbackExperts(bank, { keptMax: limits.fallbackExpertsMax }),
     localNode: localExperts === "all" ? LOCAL_NODE : undefined,

@@ -24,8 +24,10 @@ export function statusLines(status: ClusterStatusBody): string[] {
     `${status.under_replicated} with fewer than ${status.replicas} asked for`,
     prefill + decode + vision === 0
       ? "balance and activation entropy show once tokens flow"
-      : `balance ${status.balance.toFixed(3)} (largest over mean), activation entropy ` +
-        `${status.entropy.toFixed(3)} of 1`,
+      : `balance ${status.balance.toFixed(3)} (largest over mean; the plan allows ` +
+        `${status.planned_balance.toFixed(3)}), activation entropy ${
+          status.entropy.toFixed(3)
+        } of 1`,
     `expert rows per second: ${shortNumber(prefill)} prompt, ${shortNumber(decode)} decode, ` +
     `${shortNumber(vision)} vision`,
     ...frontLines(status),

@@ -280,6 +280,14 @@ const flagTable: readonly FlagRow[] = [
     help: "Copies of every expert, on different shards (1)",
   },
   {
+    name: "spare-copies",
+    commands: ["serve"],
+    value: "N",
+    ...integer(0, 1024),
+    help:
+      "Further copies of each layer's busiest experts, where memory is left; default: an eighth",
+  },
+  {
     name: "local-experts",
     commands: ["serve"],
     ...oneOf("none", "some", "all"),

@@ -62,19 +62,25 @@ function followLoad(
   let copies = 0;
   let spares = sparesOf(draft, { layer, replicas: policy.replicas });
   while (copies < copiesLeft && policy.spareCopies > 0) {
-    const to = hottest(draft, layer);
+    const isFull = spares >= policy.spareCopies;
+    const to = hottest(draft, layer, (copy) => draft.canTake(copy)) ??
+      hottest(draft, layer, (copy) => draft.mayOwn(copy) && !draft.owns(copy));
     if (!to) break;
+    const hasRoom = draft.canTake(to);
     const share = draft.share(to.slot);
     const saved = share / (draft.owners[to.slot]!.length + 1) / draft.nodes[to.node]!.speed;
     if (mustPay && !pays(draft, { to, saved, policy })) break;
-    if (spares >= policy.spareCopies) {
-      const from = coldestSpare(draft, { layer, replicas: policy.replicas });
+    if (isFull || !hasRoom) {
+      const node = hasRoom ? undefined : to.node;
+      const from = coldestSpare(draft, { layer, replicas: policy.replicas, node });
       if (!from) break;
       const { length } = draft.owners[from.slot]!;
       if (share <= SPARE_HYSTERESIS * draft.load[from.slot]! / (length - 1)) break;
       draft.take(from);
       spares -= 1;
     }
+    // Its room may be free only once the plan without the other one is in force.
+    if (!draft.canTake(to)) break;
     draft.give(to);
     spares += 1;
     copies += 1;
@@ -82,15 +88,19 @@ function followLoad(
   return copies;
 }
 
-/** The expert with the highest load per copy that some node can take, and the least busy of those. */
-function hottest(draft: Draft, layer: number): Copy | undefined {
+/** The expert with the highest load per copy that fits some node, and the least busy of those. */
+function hottest(
+  draft: Draft,
+  layer: number,
+  fits: (copy: Copy) => boolean,
+): Copy | undefined {
   const busy = draft.busy(layer);
   const first = draft.grid.firstSlot(layer);
   let best: Copy | undefined;
   for (let slot = first; slot < first + draft.grid.experts; slot++) {
     if (best && draft.share(slot) < draft.share(best.slot)) continue;
     for (let node = 0; node < draft.nodes.length; node++) {
-      if (!draft.canTake({ node, slot })) continue;
+      if (!fits({ node, slot })) continue;
       const isBetter = !best || draft.share(slot) > draft.share(best.slot) ||
         (slot === best.slot && busy[node]! < busy[best.node]!);
       if (isBetter) best = { node, slot };
@@ -99,8 +109,11 @@ function hottest(draft: Draft, layer: number): Copy | undefined {
   return best;
 }
 
-/** The spare copy whose loss adds least to the others of its expert, on its busiest owner. */
-function coldestSpare(draft: Draft, args: { layer: number; replicas: number }): Copy | undefined {
+/** The spare copy whose loss adds least to the others of its expert: there, or on its busiest owner. */
+function coldestSpare(
+  draft: Draft,
+  args: { layer: number; replicas: number; node: number | undefined },
+): Copy | undefined {
   const busy = draft.busy(args.layer);
   const first = draft.grid.firstSlot(args.layer);
   const shareWithout = (slot: number) => draft.load[slot]! / (draft.owners[slot]!.length - 1);
@@ -108,8 +121,9 @@ function coldestSpare(draft: Draft, args: { layer: number; replicas: number }): 
   for (let slot = first; slot < first + draft.grid.experts; slot++) {
     const owners = draft.owners[slot]!;
     if (owners.length <= args.replicas) continue;
+    if (args.node !== undefined && !owners.includes(args.node)) continue;
     if (best && shareWithout(slot) >= shareWithout(best.slot)) continue;
-    best = { slot, node: owners.reduce((a, b) => busy[b]! > busy[a]! ? b : a) };
+    best = { slot, node: args.node ?? owners.reduce((a, b) => busy[b]! > busy[a]! ? b : a) };
   }
   return best;
 }
@@ -122,7 +136,7 @@ function excessOf(draft: Draft, layer: number): number {
 
 /** The busiest node, and the time that all would need if they shared perfectly. */
 function summary(draft: Draft, layer: number) {
-  const busy = draft.busy(layer);
+  const { busy } = draft.split(layer);
   let node = 0;
   busy.forEach((value, i) => {
     if (value > busy[node]!) node = i;
@@ -173,9 +187,9 @@ interface Candidate {
 }
 
 function afterMove(draft: Draft, { busy, busiest, to }: Candidate): Change {
-  const share = draft.share(to.slot);
-  const here = busy[busiest]! - share / draft.nodes[busiest]!.speed;
-  const there = busy[to.node]! + share / draft.nodes[to.node]!.speed;
+  const part = draft.part({ node: busiest, slot: to.slot });
+  const here = busy[busiest]! - part / draft.nodes[busiest]!.speed;
+  const there = busy[to.node]! + part / draft.nodes[to.node]!.speed;
   return { to, from: { node: busiest, slot: to.slot }, busyAfter: Math.max(here, there) };
 }
 

@@ -6,6 +6,7 @@
  */
 import { assert } from "@/assert.ts";
 import { OperatingError } from "@/errors.ts";
+import type { AssignedWork } from "./assigned_work.ts";
 import type { ClusterBounds } from "./bounds.ts";
 import {
   type Attempt,
@@ -28,6 +29,7 @@ import { chooseReplicas, type ExpertDemand, type RouteTable } from "./replica_ch
 export interface CallContext {
   readonly health: NodeHealth;
   readonly hedges: HedgeBudget;
+  readonly work: AssignedWork;
   readonly bounds: ClusterBounds;
   /** Routes of the newest plan; undefined before the first. */
   routes(): RouteTable | undefined;
@@ -284,7 +286,7 @@ export class LayerCall {
   }
 
   #groups(share: Pick<Share, "experts" | "avoid">, nowMs: number, need = "good"): Groups {
-    const { health, localNode, spreadRows } = this.#context;
+    const { health, work, localNode, spreadRows } = this.#context;
     const table = this.#context.routes();
     if (!table) return { table: undefined, nodes: [], missing: share.experts };
     const isUsable = (number: number) => {
@@ -299,6 +301,7 @@ export class LayerCall {
       demand: share.experts.map((expert) => ({ expert, rows: this.#rowsOf.get(expert)! })),
       isUsable,
       busySeconds: (number) => health.busySeconds(table.nodes[number]!),
+      workedSeconds: (number) => work.seconds(this.#layer, table.nodes[number]!),
       speed: (number) => health.speed(table.nodes[number]!),
       local: localNode,
       spreadRows,
@@ -335,7 +338,9 @@ export class LayerCall {
     const epoch = this.#context.routes()!.epoch;
     const attempt = this.#attempt(share, { node, epoch, nowMs });
     this.counts.sent += 1;
-    this.#context.health.sent(node, share.rows);
+    const { health, work } = this.#context;
+    health.sent(node, share.rows);
+    if (this.#isRemote(node)) work.add(this.#layer, node, share.rows / health.speed(node));
     this.#effects.push({
       type: "send",
       reason: this.#reason,

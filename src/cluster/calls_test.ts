@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { AssignedWork } from "./assigned_work.ts";
 import { type ClusterBounds, defaultClusterBounds } from "./bounds.ts";
 import { type CallContext, type CallEffect, FALLBACK_NODE, LayerCall } from "./calls.ts";
 import { ExpertGrid } from "./expert_grid.ts";
@@ -33,6 +34,7 @@ class Scene {
     const context: CallContext = {
       health: this.health,
       hedges: this.hedges,
+      work: new AssignedWork({ halfLifeMs: 60_000 }),
       bounds,
       routes: () => this.routes,
       localNode: undefined,

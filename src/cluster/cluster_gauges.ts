@@ -19,8 +19,9 @@ export class ClusterGauges {
     metrics.set("flotilla_cluster_epoch", status.epoch);
     metrics.set("flotilla_cluster_uncovered_experts", status.uncovered);
     metrics.set("flotilla_cluster_single_experts", status.single);
-    for (const { layer, balance, entropy } of status.layers) {
+    for (const { layer, balance, plannedBalance, entropy } of status.layers) {
       metrics.set("flotilla_cluster_balance_ratio", balance, { layer: `${layer}` });
+      metrics.set("flotilla_cluster_planned_balance_ratio", plannedBalance, { layer: `${layer}` });
       metrics.set("flotilla_cluster_activation_entropy", entropy, { layer: `${layer}` });
     }
     this.#plans(status.plans);

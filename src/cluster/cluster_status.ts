@@ -2,6 +2,7 @@
  * The state of a cluster as one plain value, for `cluster status`, the cluster page and metrics.
  * Computes figures from what the cores know; owns no state.
  */
+import type { AssignedWork } from "./assigned_work.ts";
 import type { ClusterTelemetry, NodeCalls, RoundTrips } from "./cluster_telemetry.ts";
 import type { CallTotals } from "./cluster_telemetry.ts";
 import type { Connection } from "./connection.ts";
@@ -11,7 +12,8 @@ import type { ExpertGrid } from "./expert_grid.ts";
 import { type ExpertLoad, tokenKinds } from "./load.ts";
 import { type Membership, type MembershipView, plannerOf } from "./membership.ts";
 import type { CircuitState, NodeHealth } from "./node_health.ts";
-import { bytesOfSlots, capacityOf, type NodeId, uncoveredSlots } from "./placement.ts";
+import { bytesOfSlots, capacityOf, type NodeId, slotsOf, uncoveredSlots } from "./placement.ts";
+import { plannedLoad } from "./planned_load.ts";
 
 export interface NodeStatus {
   readonly id: NodeId;
@@ -58,8 +60,10 @@ export interface LayerStatus {
   readonly layer: number;
   /** Entropy of expert activation relative to even use, 0 to 1. */
   readonly entropy: number;
-  /** Largest over mean of the nodes' time for this layer. */
+  /** Largest over mean of the work for this layer that calls gave to the nodes. */
   readonly balance: number;
+  /** The same as the plan foresees it for the present load. */
+  readonly plannedBalance: number;
 }
 
 export interface ClusterStatus {
@@ -78,9 +82,11 @@ export interface ClusterStatus {
   /** Experts without a live owner; experts with only one. */
   readonly uncovered: number;
   readonly single: number;
+  /** Means over layers. */
   readonly balance: number;
+  readonly plannedBalance: number;
   readonly entropy: number;
-  /** Of this front alone; balance, entropy and loads are of all fronts. */
+  /** Of this front alone, as `balance` is; entropy, loads and the plan's balance are of all fronts. */
   readonly tokensPerSecond: Readonly<Record<typeof tokenKinds[number], number>>;
   readonly calls: CallTotals;
   /** Why new requests are refused. */
@@ -103,6 +109,7 @@ export interface StatusSources {
   readonly load: ExpertLoad;
   readonly fleetLoad: Float64Array;
   readonly frontLoads: Membership["loads"];
+  readonly work: AssignedWork;
   readonly telemetry: ClusterTelemetry;
   readonly problem: string | undefined;
   readonly silent: readonly SilentAddress[];
@@ -113,11 +120,13 @@ export function clusterStatus(sources: StatusSources): ClusterStatus {
   const { front, grid, view, replicas, coordinator, load, telemetry } = sources;
   const placement = view.plan?.placement;
   const total = sources.fleetLoad;
-  const busy = busyByLayer(sources, total);
+  const speeds = sharingNodes(view);
+  const planned = plannedLoad({ grid, placement, load: total, speeds });
   const layers = layerEntropies(grid, total).map(({ layer, relative }, row) => ({
     layer,
     entropy: relative,
-    balance: maxOverMean([...busy[row]!.values()]),
+    balance: maxOverMean([...speeds.keys()].map((id) => sources.work.seconds(layer, id))),
+    plannedBalance: maxOverMean([...planned.busy[row]!.values()]),
   }));
   const isLive = (id: NodeId) => view.members.has(id);
   const copies = placement?.owners.map((owners) => owners.filter(isLive).length);
@@ -135,6 +144,7 @@ export function clusterStatus(sources: StatusSources): ClusterStatus {
     uncovered: placement ? uncoveredSlots(placement, isLive).length : grid.size,
     single: copies?.filter((count) => count === 1).length ?? 0,
     balance: mean(layers.map((layer) => layer.balance)),
+    plannedBalance: mean(layers.map((layer) => layer.plannedBalance)),
     entropy: mean(layers.map((layer) => layer.entropy)),
     tokensPerSecond: {
       prefill: sum(load.rates("prefill")),
@@ -144,7 +154,7 @@ export function clusterStatus(sources: StatusSources): ClusterStatus {
     calls: { ...telemetry.totals },
     problem: sources.problem,
     fronts: frontStatuses(sources),
-    nodes: nodeStatuses(sources, total),
+    nodes: nodeStatuses(sources, planned.rows),
     silent: sources.silent,
     layers,
   };
@@ -163,47 +173,20 @@ function frontStatuses({ front, view, load, frontLoads }: StatusSources): FrontS
   });
 }
 
-/** Time per second that each live node works for each layer, if replicas share alike. */
-function busyByLayer(
-  { grid, view }: Pick<StatusSources, "grid" | "view">,
-  load: Float64Array,
-): Map<NodeId, number>[] {
+/** Speeds of live nodes; one that gives its experts away has no share in the balance. */
+function sharingNodes(view: MembershipView): Map<NodeId, number> {
   const speeds = new Map<NodeId, number>();
   for (const { member } of view.members.values()) {
-    // A node that gives its experts away has no share in the balance.
     if (member.node && !member.node.draining) speeds.set(member.id, member.node.speed);
   }
-  return grid.layers.map((layer) => {
-    const busy = new Map([...speeds.keys()].map((id) => [id, 0]));
-    const first = grid.firstSlot(layer);
-    for (let slot = first; slot < first + grid.experts; slot++) {
-      const owners = (view.plan?.placement.owners[slot] ?? []).filter((id) => speeds.has(id));
-      for (const id of owners) {
-        busy.set(id, busy.get(id)! + load[slot]! / owners.length / speeds.get(id)!);
-      }
-    }
-    return busy;
-  });
+  return speeds;
 }
 
-/** Experts and rows per second that the plan gives to each node. */
-function ownedByNode({ view }: StatusSources, load: Float64Array) {
-  const owned = new Map<NodeId, { slots: number; load: number }>();
-  view.plan?.placement.owners.forEach((owners, slot) => {
-    for (const id of owners) {
-      const entry = owned.get(id) ?? { slots: 0, load: 0 };
-      owned.set(id, {
-        slots: entry.slots + 1,
-        load: entry.load + load[slot]! / owners.length,
-      });
-    }
-  });
-  return owned;
-}
-
-function nodeStatuses(sources: StatusSources, load: Float64Array): NodeStatus[] {
+function nodeStatuses(
+  sources: StatusSources,
+  plannedRows: ReadonlyMap<NodeId, number>,
+): NodeStatus[] {
   const { view, coordinator, health, telemetry } = sources;
-  const owned = ownedByNode(sources, load);
   const nodes = [...view.members.values()].flatMap(({ member }): NodeStatus[] => {
     const { node, id, address } = member;
     if (!node) return [];
@@ -216,13 +199,13 @@ function nodeStatuses(sources: StatusSources, load: Float64Array): NodeStatus[] 
       draining: node.draining,
       connected: health.isConnected(id),
       circuit: health.circuit(id),
-      planned: owned.get(id)?.slots ?? 0,
+      planned: slotsOf(view.plan?.placement, id).size,
       held: report?.held.size ?? 0,
       capacity: capacityOf(node),
       memoryBytes: node.memoryBytes,
       heldBytes: bytesOfSlots(node, sources.grid, report?.held ?? []),
       speed: node.speed,
-      load: owned.get(id)?.load ?? 0,
+      load: plannedRows.get(id) ?? 0,
       busy: connection?.peerLoad?.busy,
       waitingRows: health.waitingRows(id),
       heartbeatMs: connection?.roundTrip?.smoothedMs,

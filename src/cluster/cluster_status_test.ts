@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Metrics } from "@/telemetry/metrics.ts";
+import { AssignedWork } from "./assigned_work.ts";
 import { defaultClusterBounds } from "./bounds.ts";
 import { clusterStatus } from "./cluster_status.ts";
 import { ClusterTelemetry } from "./cluster_telemetry.ts";
@@ -42,19 +43,24 @@ Deno.test("clusterStatus() gives owners, balance, entropy and what is missing", 
   const policy = { ...defaultPlanPolicy, identity };
   const coordinator = new Coordinator({ id: "front", grid, policy, bounds: defaultClusterBounds });
   const clock = { nowMs: () => 0, epochMs: () => 0 };
+  const work = new AssignedWork({ halfLifeMs: 1000 });
+  work.follow(6);
+  work.add(0, "a", 3);
+  work.add(0, "b", 1);
   const telemetry = new ClusterTelemetry({ clock, metrics: new Metrics() });
   telemetry.layer({ layer: 0, step: 0, rows: 3 }).sent("a", "hedge", 3);
   const status = clusterStatus({
     ...{ front: "front", grid, view: table.view, replicas: 2, coordinator, health, load },
     fleetLoad: addLoads([load.total(), other], 4),
     frontLoads: new Map([["other", other]]),
-    ...{ telemetry, problem: undefined, silent: [] },
+    ...{ work, telemetry, problem: undefined, silent: [] },
     connection: () => undefined,
   });
   assert.deepEqual([status.planner, status.epoch, status.phase], ["front", 6, "following"]);
   assert.deepEqual([status.uncovered, status.single, status.underReplicated], [1, 2, 3]);
   assert.deepEqual([status.nodes[0]!.calls.hedge, status.nodes[0]!.calls.rows], [1, 3]);
-  assert.deepEqual(status.layers.map(({ balance }) => balance), [1, 1], "of all fronts");
+  assert.deepEqual(status.layers.map(({ balance }) => balance), [1.5, 1], "of this front's calls");
+  assert.deepEqual(status.layers.map((layer) => layer.plannedBalance), [1, 1], "of all fronts");
   assert.ok(Math.abs(status.layers[0]!.entropy - 1) < 1e-9);
   const fronts = status.fronts.map(({ id, rowsPerSecond }) => [id, rowsPerSecond.toFixed(6)]);
   assert.deepEqual(fronts, [["front", "3.000000"], ["other", "1.000000"]]);

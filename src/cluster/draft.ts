@@ -4,6 +4,7 @@
  */
 import { assert } from "@/assert.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
+import { type LoadSplit, splitLoad } from "./load_split.ts";
 import { type ClusterNode, layerBytesOf, type NodeId, type Placement } from "./placement.ts";
 
 export interface DraftOptions {
@@ -41,6 +42,8 @@ export class Draft {
   readonly #layerBytes: readonly (readonly number[])[];
   /** Bytes of the residents, by node. */
   readonly #taken: number[];
+  /** By layer, until an owner changes. */
+  readonly #splits = new Map<number, LoadSplit>();
 
   constructor(options: DraftOptions) {
     const { grid, current } = options;
@@ -90,11 +93,15 @@ export class Draft {
 
   /** Whether the node may become an owner of the slot, room included. */
   canTake({ node, slot }: Copy): boolean {
-    return this.mayOwn({ node, slot }) && !this.owners[slot]!.includes(node) &&
+    return this.mayOwn({ node, slot }) && !this.owns({ node, slot }) &&
       (this.#resident[node]!.has(slot) || this.room(node) >= this.bytes({ node, slot }));
   }
 
-  /** As `canTake`, but for its room. */
+  owns({ node, slot }: Copy): boolean {
+    return this.owners[slot]!.includes(node);
+  }
+
+  /** Whether the node is one of those that may be given the slot. */
   mayOwn({ node, slot }: Copy): boolean {
     return this.#eligible[node]! && (this.nodes[node]!.offers?.has(slot) ?? true);
   }
@@ -102,6 +109,7 @@ export class Draft {
   give({ node, slot }: Copy): void {
     assert(this.canTake({ node, slot }), `${this.nodes[node]!.id} cannot take slot ${slot}`);
     this.owners[slot] = [...this.owners[slot]!, node].sort((a, b) => a - b);
+    this.#splits.delete(this.grid.layerOf(slot));
     if (this.#resident[node]!.has(slot)) return;
     this.#resident[node]!.add(slot);
     this.#taken[node]! += this.bytes({ node, slot });
@@ -111,16 +119,38 @@ export class Draft {
   take({ node, slot }: Copy): void {
     assert(this.owners[slot]!.includes(node), `${this.nodes[node]!.id} has no slot ${slot}`);
     this.owners[slot] = this.owners[slot]!.filter((owner) => owner !== node);
+    this.#splits.delete(this.grid.layerOf(slot));
     if (this.#wasOwner[node]!.has(slot) || !this.#resident[node]!.delete(slot)) return;
     this.#taken[node]! -= this.bytes({ node, slot });
   }
 
-  /** Load of one copy. */
+  /** Load of one copy, if all bear the same. */
   share(slot: number): number {
     return this.load[slot]! / Math.max(1, this.owners[slot]!.length);
   }
 
-  /** Part of each second that each node works for one layer, in node order. */
+  /** How the owners share a layer's load if calls go to whoever has worked least. */
+  split(layer: number): LoadSplit {
+    const known = this.#splits.get(layer);
+    if (known) return known;
+    const { experts } = this.grid;
+    const first = this.grid.firstSlot(layer);
+    const split = splitLoad({
+      load: this.load.subarray(first, first + experts),
+      owners: this.owners.slice(first, first + experts),
+      speeds: this.nodes.map(({ speed }) => speed),
+    });
+    this.#splits.set(layer, split);
+    return split;
+  }
+
+  /** Load of the copy that an owner has, by `split`. */
+  part({ node, slot }: Copy): number {
+    const { parts } = this.split(this.grid.layerOf(slot));
+    return parts[this.grid.expertOf(slot)]![this.owners[slot]!.indexOf(node)] ?? 0;
+  }
+
+  /** Part of each second that each node works for one layer, if all copies bear the same. */
   busy(layer: number): number[] {
     const busy = this.nodes.map(() => 0);
     const first = this.grid.firstSlot(layer);

@@ -7,6 +7,7 @@ import type { Clock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import { limits } from "@/limits.ts";
 import { encodeAssignment } from "./assignment_text.ts";
+import { AssignedWork } from "./assigned_work.ts";
 import { type ClusterBounds, defaultClusterBounds } from "./bounds.ts";
 import type { CallChannel } from "./call_channel.ts";
 import type { ReplyEncodingName } from "./call_frames.ts";
@@ -97,6 +98,7 @@ export class ClusterFront implements CallSite, ClusterControl {
     this.context = {
       health: this.#health,
       hedges: new HedgeBudget({ share: bounds.hedgedRowsShare, savedMax: bounds.hedgedRowsSaved }),
+      work: new AssignedWork({ halfLifeMs: limits.expertLoadHalfLifeMs }),
       bounds,
       routes: () => this.#routes,
       localNode: options.localNode,
@@ -142,6 +144,7 @@ export class ClusterFront implements CallSite, ClusterControl {
       load: this.#load,
       fleetLoad: this.#fleetLoad(),
       frontLoads: this.#membership.loads,
+      work: this.context.work,
       telemetry: this.telemetry,
       problem: this.problem()?.message,
       silent: this.#links.silent,
@@ -244,6 +247,7 @@ export class ClusterFront implements CallSite, ClusterControl {
     const { reports } = this.#coordinator;
     const isHeld = (node: NodeId, slot: number) => reports.get(node)?.held.has(slot) ?? false;
     const local = localNode === undefined ? undefined : { node: localNode, held: this.#localHeld };
+    this.context.work.follow(placement.epoch);
     this.#routes = new RouteTable({ grid, placement, isHeld, local });
   }
 
@@ -256,6 +260,7 @@ export class ClusterFront implements CallSite, ClusterControl {
   #tick(): void {
     const nowMs = this.clock.nowMs();
     this.#load.tick(nowMs);
+    this.context.work.tick(nowMs);
     if (nowMs - this.#loadSharedMs >= limits.loadShareMs) {
       this.#loadSharedMs = nowMs;
       this.#membership.shareLoad(this.#load.total());

@@ -112,13 +112,13 @@ optionalTest({
   other.routed(0, rows(hot.other), 1);
   for (const front of [planner, other]) {
     await eventually("each knows what the other sends", () => {
-      const { fronts, balance } = front.status();
+      const { fronts, plannedBalance: balance } = front.status();
       return fronts.every(({ rowsPerSecond }) => rowsPerSecond > 10) && balance > 1.9;
     });
   }
   other.rebalance();
   for (const front of [planner, other]) {
-    await eventually("the four are shared out", () => front.status().balance < 1.1);
+    await eventually("the four are shared out", () => front.status().plannedBalance < 1.1);
   }
   assert.equal(planner.status().planner, "planner");
 

@@ -40,6 +40,14 @@ export const defaultPlanPolicy: Omit<PlanPolicy, "identity"> = {
   balanceMax: 1.05,
 };
 
+/**
+ * Further copies per layer that even out skewed traffic and let calls reach fewer nodes: an eighth of
+ * the experts, and some even in small layers, whose few experts do not divide evenly.
+ */
+export function defaultSpareCopies(experts: number): number {
+  return Math.max(4, Math.ceil(experts / 8));
+}
+
 export interface PlanRequest {
   readonly grid: ExpertGrid;
   readonly nodes: readonly ClusterNode[];

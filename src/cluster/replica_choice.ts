@@ -2,7 +2,8 @@
  * Chooses the nodes of one layer call: a set cover of the experts that all rows of the step need,
  * with few nodes, because every frame costs a wait. Essential nodes first, then greedily the one
  * that covers most; ties go to the node that is least busy. Large calls are bound by computing and
- * spread over all owners instead.
+ * spread over all owners instead. Either way a node that has worked more than its part counts for
+ * less, so that over many calls all work alike.
  */
 import { assert } from "@/assert.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
@@ -14,6 +15,8 @@ export class RouteTable {
   readonly grid: ExpertGrid;
   readonly nodes: readonly NodeId[];
   readonly #owners: readonly (readonly number[])[];
+  /** Nodes that own an expert of a layer, once they are asked for. */
+  readonly #ownersIn = new Map<number, readonly number[]>();
 
   /**
    * `isHeld` (default: all) leaves out owners that have not loaded the expert yet. `local` is this
@@ -44,6 +47,17 @@ export class RouteTable {
   ownersOf(slot: number): readonly number[] {
     return this.#owners[slot]!;
   }
+
+  /** Node numbers that own an expert of a layer. */
+  ownersIn(layer: number): readonly number[] {
+    let nodes = this.#ownersIn.get(layer);
+    if (!nodes) {
+      const first = this.grid.firstSlot(layer);
+      const slots = this.#owners.slice(first, first + this.grid.experts);
+      this.#ownersIn.set(layer, nodes = [...new Set(slots.flat())].sort((a, b) => a - b));
+    }
+    return nodes;
+  }
 }
 
 /** How many rows of a call need an expert. */
@@ -67,6 +81,8 @@ export interface ChoiceRequest {
   /** Seconds of work that already wait at a node, and rows that it computes in a second. */
   readonly busySeconds: (node: number) => number;
   readonly speed: (node: number) => number;
+  /** Seconds of work for this layer that a node was given lately. */
+  readonly workedSeconds: (node: number) => number;
   /** The node in this process: it needs no frame. */
   readonly local?: NodeId | undefined;
   /** Rows (token, expert) from which all owners share the work. */
@@ -81,18 +97,51 @@ export function chooseReplicas(request: ChoiceRequest): ReplicaChoice {
     table.ownersOf(first + expert).filter((node) => usable[node])
   );
   const rows = demand.reduce((sum, item) => sum + item.rows, 0);
+  const localNode = local === undefined ? -1 : table.nodes.indexOf(local);
+  const lead = leadsOf(request, { usable, local: localNode });
   const chosen = rows >= request.spreadRows
     ? new Set(candidates.flat())
-    : cover(candidates, { request, local: local === undefined ? -1 : table.nodes.indexOf(local) });
-  return share(candidates, { request, chosen });
+    : cover(candidates, { request, lead, local: localNode });
+  return share(candidates, { request, lead, chosen });
+}
+
+/** A node this much ahead of the others counts for 1/e of what it could do, or stands for one row. */
+const LEAD_UNIT = 0.04;
+/** What came before makes no more difference than this many units, in either direction. */
+const LEAD_MAX = 4;
+/** A node this many units behind takes part though others could do without it. */
+const HELPER_LAG = 0.75;
+/** Rows that every node is thought to have done: the first calls of a plan say little. */
+const PRIOR_ROWS = 32;
+
+/** How far each usable owner of the layer is ahead of their mean in work done, in units. */
+function leadsOf(
+  { table, layer, workedSeconds, speed }: ChoiceRequest,
+  args: { usable: readonly boolean[]; local: number },
+): readonly number[] {
+  const peers = table.ownersIn(layer).filter((node) => args.usable[node] && node !== args.local);
+  const lead = table.nodes.map(() => 0);
+  if (peers.length < 2) return lead;
+  const mean = peers.reduce((sum, node) => sum + workedSeconds(node), 0) / peers.length;
+  const rowSeconds = peers.length / peers.reduce((sum, node) => sum + speed(node), 0);
+  for (const node of peers) {
+    const ahead = (workedSeconds(node) - mean) / (mean + PRIOR_ROWS * rowSeconds) / LEAD_UNIT;
+    lead[node] = Math.max(-LEAD_MAX, Math.min(LEAD_MAX, ahead));
+  }
+  return lead;
+}
+
+interface Choosing {
+  readonly request: ChoiceRequest;
+  readonly lead: readonly number[];
 }
 
 /** A small set of nodes that has an owner of every expert with candidates. */
 function cover(
   candidates: readonly (readonly number[])[],
-  args: { request: ChoiceRequest; local: number },
+  args: Choosing & { local: number },
 ): Set<number> {
-  const { request: { table, busySeconds }, local } = args;
+  const { request: { table, busySeconds }, lead, local } = args;
   const chosen = new Set<number>();
   const isCovered = candidates.map((owners) => owners.length === 0);
   const gain = table.nodes.map(() => 0);
@@ -109,27 +158,33 @@ function cover(
   candidates.forEach((owners, i) => {
     if (!isCovered[i] && owners.length === 1) choose(owners[0]!);
   });
+  const weight = lead.map((units) => Math.exp(-units));
   while (isCovered.includes(false)) {
-    let best = -1;
+    let [best, bestWorth] = [-1, 0];
     for (let node = 0; node < gain.length; node++) {
       if (gain[node] === 0 || chosen.has(node)) continue;
-      const isBetter = best < 0 || gain[node]! > gain[best]! ||
-        (gain[node] === gain[best] && busySeconds(node) < busySeconds(best));
-      if (isBetter) best = node;
+      const worth = gain[node]! * weight[node]!;
+      const isBetter = best < 0 || worth > bestWorth ||
+        (worth === bestWorth && busySeconds(node) < busySeconds(best));
+      if (isBetter) [best, bestWorth] = [node, worth];
     }
     choose(best);
   }
-  return withoutRedundant(candidates, { chosen, local });
+  for (const node of candidates.flat()) if (lead[node]! < -HELPER_LAG) chosen.add(node);
+  return withoutRedundant(candidates, { chosen, lead, local });
 }
 
-/** Drops nodes whose experts all have another chosen owner (a greedy cover can contain some). */
+/**
+ * Drops nodes whose experts all have another chosen owner (a greedy cover can contain some), those
+ * that are furthest ahead first; who is behind may help.
+ */
 function withoutRedundant(
   candidates: readonly (readonly number[])[],
-  args: { chosen: Set<number>; local: number },
+  args: { chosen: Set<number>; lead: readonly number[]; local: number },
 ): Set<number> {
-  const { chosen, local } = args;
-  for (const node of [...chosen]) {
-    if (node === local) continue;
+  const { chosen, lead, local } = args;
+  for (const node of [...chosen].sort((a, b) => lead[b]! - lead[a]!)) {
+    if (node === local || lead[node]! < -HELPER_LAG) continue;
     const isNeeded = candidates.some((owners) =>
       owners.includes(node) && !owners.some((other) => other !== node && chosen.has(other))
     );
@@ -141,10 +196,12 @@ function withoutRedundant(
 /** Gives each expert to one chosen owner: heaviest first, to the node that would be done first. */
 function share(
   candidates: readonly (readonly number[])[],
-  args: { request: ChoiceRequest; chosen: ReadonlySet<number> },
+  args: Choosing & { chosen: ReadonlySet<number> },
 ): ReplicaChoice {
-  const { request: { table, demand, busySeconds, speed }, chosen } = args;
-  const doneSeconds = table.nodes.map((_, node) => chosen.has(node) ? busySeconds(node) : 0);
+  const { request: { table, demand, busySeconds, speed }, lead, chosen } = args;
+  const doneSeconds = table.nodes.map((_, node) =>
+    chosen.has(node) ? busySeconds(node) + lead[node]! / speed(node) : 0
+  );
   const expertsOf = table.nodes.map(() => [] as number[]);
   const missing: number[] = [];
   const give = (index: number, node: number) => {

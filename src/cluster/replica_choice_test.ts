@@ -18,6 +18,7 @@ function choose(table: RouteTable, rest: Partial<ChoiceRequest> = {}) {
     demand: Array.from({ length: table.grid.experts }, (_, expert) => ({ expert, rows: 1 })),
     isUsable: () => true,
     busySeconds: () => 0,
+    workedSeconds: () => 0,
     speed: () => 1,
     spreadRows: Infinity,
     ...rest,

@@ -3,6 +3,7 @@
  * the router choose among the planned owners, and adds up the frames that it would send.
  */
 import { seededRandom } from "@/random.ts";
+import { AssignedWork } from "./assigned_work.ts";
 import { frameBytesOfCall } from "./call_frames.ts";
 import type { ExpertGrid } from "./expert_grid.ts";
 import type { NodeId } from "./placement.ts";
@@ -38,6 +39,7 @@ export function estimateWire(request: WireRequest): WireEstimate {
   const { grid, owners, choices, width, encoding, roundTripMs, bitsPerSecond } = request;
   const random = seededRandom(1);
   const table = new RouteTable({ grid, placement: { epoch: 1, owners } });
+  const work = new AssignedWork({ halfLifeMs: Infinity });
   let [frames, sent, received] = [0, 0, 0];
   for (let token = 0; token < TOKENS; token++) {
     for (const layer of grid.layers) {
@@ -47,8 +49,11 @@ export function estimateWire(request: WireRequest): WireEstimate {
         isUsable: () => true,
         busySeconds: () => 0,
         speed: () => 1,
+        workedSeconds: (node) => work.seconds(layer, table.nodes[node]!),
       });
-      for (const { length: pairs } of expertsOf.filter((experts) => experts.length > 0)) {
+      for (const [node, { length: pairs }] of expertsOf.entries()) {
+        if (pairs === 0) continue;
+        work.add(layer, table.nodes[node]!, pairs);
         const shape = { rows: 1, pairs, width, encoding, reply: "pairs" } as const;
         const bytes = frameBytesOfCall({ ...shape, replyEncoding: "f32" });
         frames += 1;

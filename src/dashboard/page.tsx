@@ -146,7 +146,11 @@ function keyFigures(status: ClusterStatusBody): Figure[] {
         : `${status.experts} experts, ${status.single} with one owner`,
       isBad: status.uncovered > 0,
     },
-    { name: "Balance", value: measured(status.balance, 2), note: "largest over mean" },
+    {
+      name: "Balance",
+      value: measured(status.balance, 2),
+      note: `largest over mean; planned ${status.planned_balance.toFixed(2)}`,
+    },
     { name: "Entropy", value: measured(status.entropy, 3), note: "of activation, 1 is even" },
     {
       name: "Expert rows/s",

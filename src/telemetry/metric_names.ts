@@ -190,7 +190,12 @@ export const metricSpecs = {
   },
   flotilla_cluster_balance_ratio: {
     type: "gauge",
-    help: "Largest over mean of the shards' working time, by layer; 1 is even.",
+    help: "Largest over mean of the work that calls gave to the shards, by layer; 1 is even.",
+    labels: ["layer"],
+  },
+  flotilla_cluster_planned_balance_ratio: {
+    type: "gauge",
+    help: "The same as the plan in force foresees it for the present load.",
     labels: ["layer"],
   },
   flotilla_cluster_activation_entropy: {

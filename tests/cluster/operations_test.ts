@@ -17,7 +17,7 @@ Deno.test("an operator sees the cluster, drains a node and stops it without a fa
   const seen = await cluster("status", ...url);
   assert.equal(seen.code, 0, seen.error);
   assert.match(seen.out, /^serving\nepoch 1, /);
-  assert.match(seen.out, /32 experts: 0 without owner, 32 with one, 0 with fewer than 1/);
+  assert.match(seen.out, /32 experts: 0 without owner, 16 with one, 0 with fewer than 1/);
   for (const name of ["anna", "bert", "carl"]) {
     assert.match(seen.out, new RegExp(`${name} +127\\.0\\.0\\.1:\\d+ +\\S+/none +ok `));
   }

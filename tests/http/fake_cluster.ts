@@ -54,6 +54,7 @@ export class FakeCluster implements ClusterControl {
       uncovered: 0,
       single: 150,
       balance: 1.07,
+      plannedBalance: 1.04,
       entropy: 0.91,
       tokensPerSecond: { prefill: 1000, decode: 480, vision: 0 },
       calls: {
@@ -79,6 +80,7 @@ export class FakeCluster implements ClusterControl {
         layer,
         entropy: 0.95 - layer * 0.02,
         balance: 1.02 + layer * 0.02,
+        plannedBalance: 1.01 + layer * 0.02,
       })),
       ...this.change,
     };

@@ -1,4 +1,5 @@
 /** A simulated front: plans when it is the planner, and makes one layer call after the other. */
+import { AssignedWork } from "@/cluster/assigned_work.ts";
 import { type CallEffect, FALLBACK_NODE, LayerCall } from "@/cluster/calls.ts";
 import type { ReplyKey } from "@/cluster/call_shares.ts";
 import { Coordinator } from "@/cluster/coordinator.ts";
@@ -16,6 +17,7 @@ import { between } from "./workload.ts";
 
 /** Ticks between two looks of the coordinator. */
 const PLAN_TICKS = 5;
+const WORK_HALF_LIFE_MS = 1000;
 
 interface RunningCall {
   readonly call: MockCall;
@@ -39,6 +41,7 @@ export class SimFront implements Process {
   readonly coordinator: Coordinator;
   readonly #health: NodeHealth;
   readonly #hedges: HedgeBudget;
+  readonly #work = new AssignedWork({ halfLifeMs: WORK_HALF_LIFE_MS });
   readonly #sequences = new Map<string, { incarnation: number; sequence: number }>();
   readonly #running = new Set<RunningCall>();
   /** Experts that this process computes itself: when each is done. */
@@ -145,12 +148,14 @@ export class SimFront implements Process {
     if (!placement) return;
     const { reports } = this.coordinator;
     const isHeld = (node: string, slot: number) => reports.get(node)?.held.has(slot) ?? false;
+    this.#work.follow(placement.epoch);
     this.#routes = new RouteTable({ grid: this.#world.grid, placement, isHeld });
   }
 
   tick(nowMs: number): void {
     this.#nowMs = nowMs;
     this.#lease.tick(nowMs);
+    this.#work.tick(nowMs);
     this.#ticks += 1;
     if (this.#ticks % PLAN_TICKS === 0) this.#coordinate();
     for (const item of this.#fallbacks.filter(({ doneMs }) => nowMs >= doneMs)) {
@@ -202,6 +207,7 @@ export class SimFront implements Process {
       context: {
         health: this.#health,
         hedges: this.#hedges,
+        work: this.#work,
         bounds,
         routes: () => this.#routes,
         localNode: undefined,

@@ -64,8 +64,9 @@ const bySetCover: Chooser = (table, token, load) =>
     layer: 0,
     demand: token.map((expert) => ({ expert, rows: 1 })),
     isUsable: () => true,
-    busySeconds: (node) => load[node]!,
+    busySeconds: () => 0,
     speed: () => 1,
+    workedSeconds: (node) => load[node]!,
     spreadRows: Infinity,
   }).expertsOf.map((experts) => [...experts]);
 
