@@ -13,7 +13,7 @@ import { OperatingError } from "@/errors.ts";
 import { exportFolder } from "@/training/handover/export_folder.ts";
 import type { Engine } from "@/training/handover/rows.ts";
 import type { Recipe } from "@/training/recipes/recipe.ts";
-import { recipeBook, shippedRecipe } from "@/training/recipes/recipe_book.ts";
+import { allRecipes, shippedRecipe } from "@/training/recipes/recipe_book.ts";
 import { openRecipe } from "@/training/recipes/recipe_file.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { ProgressLine } from "./progress_line.ts";
@@ -40,7 +40,7 @@ export const trainActions: Readonly<Record<string, Action>> = {
 /** Lists the shipped recipes, or prints one as the JSON that `train RECIPE.json` takes. */
 function recipes(_: Flags, [name]: readonly string[]): Promise<number> {
   if (name !== undefined) printLine(JSON.stringify(shippedRecipe(name), null, 2));
-  else for (const { name, purpose } of recipeBook) printLine(`${name.padEnd(18)} ${purpose}`);
+  else for (const { name, purpose } of allRecipes) printLine(`${name.padEnd(18)} ${purpose}`);
   return Promise.resolve(0);
 }
 

@@ -138,3 +138,28 @@ export async function mergedValues(
   addProduct(values, { up: up!, down: down!, rank: addition.down.rows, scale: addition.scale });
   return values;
 }
+
+/**
+ * Runs something that knows no additions: meanwhile they are added into the frozen matrices, which
+ * are afterwards what they were, bit for bit. Waits for recorded ops.
+ */
+export async function withAdditions<T>(
+  backend: Backend,
+  { pairs, set }: LowRankModel,
+  run: () => Promise<T>,
+): Promise<T> {
+  const plain: Float32Array[] = [];
+  try {
+    for (const { base } of pairs) {
+      const merged = await mergedValues(backend, set, base);
+      plain.push(await readStore(backend, base.store));
+      await writeStore(backend, base.store, merged);
+    }
+    return await run();
+  } finally {
+    await backend.flush();
+    for (const [i, values] of plain.entries()) {
+      await writeStore(backend, pairs[i]!.base.store, values);
+    }
+  }
+}

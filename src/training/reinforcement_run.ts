@@ -242,13 +242,6 @@ export async function openReinforcement(
 ): Promise<ReinforcementDriver> {
   const { backend, model, trainer, parts } = setting;
   const { recipe, resumed, folder, thoughts, clock, onDifficulty, isStopping } = opening;
-  if (recipe.lora) {
-    throw new OperatingError(
-      "invalid_request",
-      `Cannot run ${recipe.name}: reinforcement does not know lora`,
-      { field: "lora" },
-    );
-  }
   const judge = new RewardJudge(recipe.reward, thoughts);
   const { decoder } = model.config;
   const isSparse = model.parameters.decoder.layers.some((_, i) => isSparseLayer(decoder, i));

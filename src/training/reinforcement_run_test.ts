@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { systemClock } from "@/clock.ts";
 import { openBackend } from "@/kernels/open.ts";
 import { loraTargets } from "./lora_targets.ts";
-import { ruleJudge } from "./policy/thought_judge.ts";
+import { withAdditions } from "./low_rank.ts";
+import { readStore, writeStore } from "./parameter_values.ts";
 import { filterQuestions } from "./question_choice.ts";
 import { type ReinforcementRecipe, reinforcementRecipe } from "./recipes/recipe.ts";
-import { openReinforcement, ReinforcementDriver } from "./reinforcement_run.ts";
+import { ReinforcementDriver } from "./reinforcement_run.ts";
 import type { ReinforcementOptions } from "./reinforcement_setting.ts";
 import { readLog, type StepRecord } from "./run_log.ts";
 import { openSetting, type RunSetting } from "./run_setting.ts";
@@ -191,21 +192,60 @@ Deno.test("a stage without a question that teaches is refused", () =>
     });
   }));
 
-Deno.test("another judge, or low-rank additions, are refused", () =>
-  withRun({ recipe }, async ({ setting, options }) => {
+Deno.test("another judge is refused", () =>
+  withRun({ recipe }, ({ options }) => {
     const { state } = new ReinforcementDriver(options);
     const other = { ...options, judge: everyToken(3) };
     assert.throws(
       () => new ReinforcementDriver(other, { state }),
       /answers were judged by every 4. token, now by every 3. token/,
     );
-    const lora = { rank: 2, alpha: 4, targets: [...loraTargets] };
-    const opening = { recipe: { ...recipe, lora }, resumed: undefined, folder: "" };
-    await assert.rejects(
-      openReinforcement(setting, { ...opening, thoughts: ruleJudge, clock: systemClock }),
-      /Cannot run tiny: reinforcement does not know lora/,
-    );
+    return Promise.resolve();
   }));
+
+Deno.test("low-rank additions answer and learn, and resumed they go on with the same bits", () =>
+  withFolder(async (folder) => {
+    const lora = { rank: 4, alpha: 8, targets: [...loraTargets] };
+    const low = {
+      ...recipe,
+      trainable: [],
+      lora,
+      optimizer: { ...recipe.optimizer, peakRate: 2e-2 },
+    };
+    const [whole, cut] = [join(folder, "whole"), join(folder, "cut")];
+    const records = await run(whole, 6, { recipe: low });
+    const rewards = records.map(({ reward }) => reward!);
+    assert.ok(rewards.at(-1)! > rewards[0]! + 0.2, `rewards ${rewards}`);
+    // The engine answers with what the trainer scores: the matrices and their additions.
+    for (const { samplingDrift } of records.filter(({ updates }) => updates! > 0)) {
+      assert.ok(samplingDrift! < 1e-4, `drift ${samplingDrift}`);
+    }
+    await run(cut, 2, { recipe: low });
+    assert.deepEqual(timeless(await run(cut, 6, { recipe: low })), timeless(records));
+    const read = (out: string, name: string) =>
+      Deno.readFileSync(join(out, "checkpoint-00000006", name));
+    for (const name of ["model.safetensors", "adapter/adapter_model.safetensors"]) {
+      assert.deepEqual(read(cut, name), read(whole, name), name);
+    }
+  }));
+
+Deno.test("matrices are what they were once their additions have been used", () => {
+  const lora = { rank: 2, alpha: 4, targets: [...loraTargets] };
+  return withRun({ recipe: { ...recipe, trainable: [], lora } }, async ({ setting }) => {
+    const { backend, model } = setting;
+    assert.ok("pairs" in model);
+    const { base, up } = model.pairs[0]!;
+    await writeStore(backend, up.store, new Float32Array(up.size).fill(0.1));
+    const before = await readStore(backend, base.store);
+    const failing = withAdditions(backend, model, async () => {
+      const inside = await readStore(backend, base.store);
+      assert.ok(inside.some((value, i) => value !== before[i]));
+      throw new RangeError("no answer");
+    });
+    await assert.rejects(failing, /no answer/);
+    assert.deepEqual(await readStore(backend, base.store), before);
+  });
+});
 
 Deno.test("the difficulty filter keeps what is neither easy nor hopeless, and resumes", () =>
   withFolder(async (folder) => {

@@ -4,7 +4,7 @@ import type { ModelConfig } from "@/model/config.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { CueHead } from "./cue_head.ts";
-import { addLowRank } from "./low_rank.ts";
+import { addLowRank, type LowRankModel } from "./low_rank.ts";
 import { type ModelText, openModelText } from "./model_text.ts";
 import type { ParameterRate } from "./optimizer.ts";
 import { type ModelPart, type Parameter, ParameterSet } from "./parameter_set.ts";
@@ -16,7 +16,7 @@ import { loadTrainable, type TrainableModel } from "./training_source.ts";
 
 export interface RunSetting extends ModelText {
   readonly backend: Backend;
-  readonly model: TrainableModel;
+  readonly model: TrainableModel | LowRankModel;
   readonly trainer: Trainer;
   /** Folder of the model that the run starts from. */
   readonly modelFolder: string;
@@ -34,7 +34,7 @@ export async function openSetting(
 ): Promise<RunSetting> {
   const origin = await originOf(modelFolder, { recipe: recipe.name, seed: recipe.data.seed });
   const { checkpoint, config } = await openCheckpoint({ folder: diskFolder(modelFolder) });
-  let model: TrainableModel;
+  let model: TrainableModel | LowRankModel;
   try {
     model = await loadTrainable({ checkpoint, config, backend });
   } finally {

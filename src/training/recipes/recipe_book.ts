@@ -42,7 +42,8 @@ export const nothingBook: readonly Recipe[] = [firstReading, ...recipeBook];
 /** What follows when experts were made of a dense model. */
 export const sparseBook: readonly Recipe[] = [sparseBalance];
 
-const allRecipes: readonly Recipe[] = [...recipeBook, firstReading, ...sparseBook];
+/** All that have a name: the pipeline's, then what comes before and after it in special cases. */
+export const allRecipes: readonly Recipe[] = [...recipeBook, firstReading, ...sparseBook];
 
 /** A shipped recipe by name; throws OperatingError listing all names. */
 export function shippedRecipe(name: string): Recipe {

@@ -55,6 +55,8 @@ export interface AnswererOptions {
   readonly sequences: number;
   readonly text: Pick<ModelText, "tokenizer" | "promptTokens">;
   readonly clock: Clock;
+  /** What surrounds each batch. */
+  readonly within?: <T>(answer: () => Promise<T>) => Promise<T>;
 }
 
 /** Sequences of one step whose logits fit their bound. */
@@ -83,6 +85,11 @@ export class Answerer {
   /** Answers of each question, all in one batch as far as memory allows. */
   async answer(asked: readonly AskedQuestion[], style: AnswerStyle): Promise<Answer[][]> {
     if (asked.length === 0) return [];
+    const { within = (answer) => answer() } = this.#options;
+    return await within(() => this.#answerAll(asked, style));
+  }
+
+  async #answerAll(asked: readonly AskedQuestion[], style: AnswerStyle): Promise<Answer[][]> {
     const engine = this.#open(asked, style);
     try {
       // A request has a bounded number of choices; each of its parts draws by a seed of its own.

@@ -1,7 +1,11 @@
-/** Answers with the weights of a model that is being trained: the engine's parameters are those. */
+/**
+ * Answers with the weights of a model that is being trained: the engine's parameters are those, with
+ * low-rank additions added in while answers are given.
+ */
 import type { Clock } from "@/clock.ts";
 import type { Backend } from "@/kernels/backend.ts";
 import { VisionLanguageModel } from "@/model/vlm.ts";
+import { type LowRankModel, withAdditions } from "../low_rank.ts";
 import type { ModelText } from "../model_text.ts";
 import type { TrainableModel } from "../training_source.ts";
 import { Answerer, rolloutBounds, rolloutSequences } from "./answerer.ts";
@@ -13,7 +17,7 @@ import { Answerer, rolloutBounds, rolloutSequences } from "./answerer.ts";
 export function answererOf(
   { backend, model, text, clock }: {
     backend: Backend;
-    model: TrainableModel;
+    model: TrainableModel | LowRankModel;
     text: Pick<ModelText, "tokenizer" | "promptTokens">;
     clock: Clock;
   },
@@ -22,5 +26,7 @@ export function answererOf(
   const sequences = rolloutSequences(parameters.decoder.embedding.rows);
   const bounds = rolloutBounds(sequences);
   const served = new VisionLanguageModel({ backend, config, parameters, bounds });
-  return new Answerer({ model: served, sequences, text, clock });
+  const options = { model: served, sequences, text, clock };
+  if (!("pairs" in model)) return new Answerer(options);
+  return new Answerer({ ...options, within: (answer) => withAdditions(backend, model, answer) });
 }
