@@ -18,7 +18,8 @@ import { openReferenceBackend } from "../reference/backend.ts";
 import { type Device, openDevice } from "./device.ts";
 import { Machine } from "./machine.ts";
 import { Matrices } from "./matrices.ts";
-import { recordingOps } from "./ops.ts";
+import type { Fusion } from "./fusion.ts";
+import { openFusion } from "./ops.ts";
 import { kvPageBytes } from "./ranges.ts";
 import { defaultTuning, type Tuning } from "./tuning.ts";
 import {
@@ -87,6 +88,7 @@ class WebGpuBackend implements Backend {
   readonly #machine: Machine;
   readonly #packer: Backend;
   readonly #matrices: Matrices;
+  readonly #fusion: Fusion;
   readonly #live = new Set<Storage>();
 
   constructor(
@@ -98,7 +100,8 @@ class WebGpuBackend implements Backend {
     this.#packer = packer;
     this.#matrices = new Matrices(machine, packer);
     this.description = describe(machine.device);
-    this.ops = recordingOps(machine, choices);
+    this.#fusion = openFusion(machine, choices);
+    this.ops = this.#fusion.ops;
   }
 
   get lost(): OperatingError | undefined {
@@ -187,6 +190,7 @@ class WebGpuBackend implements Backend {
   }
 
   async read(tensor: Tensor): Promise<Float32Array | Int32Array | Uint8Array> {
+    this.#fusion.drain();
     const { block } = tensorStorage(tensor);
     const sizeBytes = elementCount(tensor.shape) * dtypeBytes[tensor.dtype];
     const [bytes] = await this.#machine.read([
@@ -197,6 +201,7 @@ class WebGpuBackend implements Backend {
   }
 
   async readKvPage(cache: KvCache, page: number): Promise<Uint8Array<ArrayBuffer>> {
+    this.#fusion.drain();
     const partBytes = kvPageBytes(cache);
     const ranges = this.#pageRanges(cache, page);
     const parts = await this.#machine.read(ranges);
@@ -221,9 +226,19 @@ class WebGpuBackend implements Backend {
   }
 
   /** Hands the program to the device; what it computes is waited for by whoever reads it. */
-  flush(): Promise<void> {
+  async flush(): Promise<void> {
+    this.#fusion.drain();
     this.#machine.submit();
-    return this.#machine.check();
+    await this.#machine.check();
+  }
+
+  repeat<T>(of: { owner: object; key: string }, record: () => Promise<T>): Promise<T> {
+    this.#fusion.drain();
+    return this.#machine.repeat(of, async () => {
+      const value = await record();
+      this.#fusion.drain();
+      return value;
+    });
   }
 
   usedBytes(): number {

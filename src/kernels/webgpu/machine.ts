@@ -15,12 +15,14 @@ import {
   planBindings,
   writeNumbers,
 } from "./kernel.ts";
+import { Numbers, numbersLayout } from "./numbers.ts";
+import { type Dispatch, type PassageKey, Passages } from "./passages.ts";
 import type { Block, Range } from "./storage.ts";
 
-/** Bytes of one dispatch's numbers: the alignment that every adapter accepts. */
-const NUMBERS_BYTES = 256;
 /** Workgroups that every adapter takes along one axis. */
 const GROUPS_MAX = 65535;
+/** Dispatches whose numbers lie in one buffer. */
+const CHUNK_SLOTS = 256;
 /** Below this the device's own "out of memory" check is not waited for. */
 const CHECKED_BYTES = 1 << 20;
 
@@ -30,13 +32,6 @@ export interface DispatchArgs {
   readonly numbers?: Readonly<Record<string, number>>;
   /** Workgroups along x and y; `groups` is for kernels that count them linearly. */
   readonly workgroups: readonly [number, number] | { readonly groups: number };
-}
-
-interface Dispatch {
-  readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
-  readonly numbersOffset: number;
-  readonly workgroups: readonly [number, number];
 }
 
 /** A kernel compiled for one way of sharing bindings. */
@@ -62,9 +57,16 @@ export class Machine {
   readonly #compiled = new Map<string, Compiled>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #numbersLayout: GPUBindGroupLayout;
-  #numbers: { buffer: GPUBuffer; group: GPUBindGroup; bytes: Uint8Array<ArrayBuffer> };
-  #numbersView: DataView;
+  /** Of the dispatches that were recorded anew, in order; used again by every program. */
+  readonly #numbers: Numbers[] = [];
+  readonly #passages: Passages;
   #recorded: Dispatch[] = [];
+  /** Slots of `#numbers` that the recorded program takes. */
+  #slots = 0;
+  /** Submitted so far. */
+  #programs = 0;
+  /** Rises when a buffer that dispatches name is gone. */
+  #layout = 0;
   /** Scratch blocks that were outgrown while recorded dispatches still name them. */
   #retired: Block[] = [];
   readonly #scratch = new Map<string, Block>();
@@ -85,15 +87,8 @@ export class Machine {
       device.gpu.limits.maxStorageBufferBindingSize,
       device.gpu.limits.maxBufferSize,
     );
-    this.#numbersLayout = this.#gpu.createBindGroupLayout({
-      entries: [{
-        binding: 0,
-        visibility: GPUShaderStage.COMPUTE,
-        buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: NUMBERS_BYTES },
-      }],
-    });
-    this.#numbers = this.#createNumbers(256);
-    this.#numbersView = new DataView(this.#numbers.bytes.buffer);
+    this.#numbersLayout = numbersLayout(device.gpu);
+    this.#passages = new Passages(device.gpu, this.#numbersLayout);
     void device.gpu.lost.then(({ message, reason }) => {
       // It says more than the errors that came of it.
       this.#failure = undefined;
@@ -182,14 +177,47 @@ export class Machine {
       assert(offset % bytes === 0, `${kernel.name}: ${names[i]} begins at byte ${offset}`);
       return offset / bytes;
     });
-    const numbersOffset = this.#writeNumbers(kernel, { offsets, numbers: args.numbers ?? {} });
-    this.#recorded.push({ pipeline: compiled.pipeline, group, numbersOffset, workgroups });
+    const slot = this.#slots++;
+    const chunk = this.#numbers[Math.floor(slot / CHUNK_SLOTS)] ??= this.#createNumbers();
+    writeNumbers(kernel, { offsets, numbers: args.numbers ?? {} }, chunk.view(slot % CHUNK_SLOTS));
+    const numbers = chunk.group(slot % CHUNK_SLOTS);
+    this.#recorded.push({ pipeline: compiled.pipeline, group, numbers, workgroups });
+  }
+
+  /** Whether one dispatch can bind whole blocks of these ranges, and so many more. */
+  fits(ranges: readonly Range[], more = 0): boolean {
+    const blocks = new Set(ranges.map(({ block }) => block));
+    return blocks.size + more <= this.#gpu.limits.maxStorageBuffersPerShaderStage &&
+      ranges.every(({ block }) => block.sizeBytes <= this.bindingBytesMax);
+  }
+
+  /** See `Backend.repeat`. */
+  async repeat<T>(of: PassageKey, record: () => Promise<T>): Promise<T> {
+    const kept = this.#passages.find(of);
+    if (kept) {
+      for (const dispatch of kept.dispatches) this.#recorded.push(dispatch);
+      return kept.value as T;
+    }
+    const [start, firstSlot] = [this.#recorded.length, this.#slots];
+    const [programs, layout] = [this.#programs, this.#layout];
+    const value = await record();
+    const isWhole = programs === this.#programs && layout === this.#layout;
+    const dispatches = this.#recorded.slice(start);
+    if (!isWhole || dispatches.length !== this.#slots - firstSlot) return value;
+    const views = dispatches.map((_, i) => {
+      const slot = firstSlot + i;
+      return this.#numbers[Math.floor(slot / CHUNK_SLOTS)]!.view(slot % CHUNK_SLOTS);
+    });
+    this.#passages.keep(of, { dispatches, views, value });
+    return value;
   }
 
   /** Hands the recorded program to the device, which runs programs in order. */
   submit(copies: (encoder: GPUCommandEncoder) => void = () => {}): void {
+    this.#programs++;
     if (this.#failure) {
       this.#recorded = [];
+      this.#slots = 0;
       return;
     }
     const encoder = this.#gpu.createCommandEncoder();
@@ -197,6 +225,7 @@ export class Machine {
     copies(encoder);
     this.#gpu.queue.submit([encoder.finish()]);
     for (const block of this.#retired.splice(0)) this.#destroy(block);
+    this.#passages.sweep();
   }
 
   /** Rejects when the device refused something, or is lost. */
@@ -281,50 +310,33 @@ export class Machine {
   }
 
   #destroy(block: Block): void {
+    this.#layout++;
+    this.#passages.forgetAll();
     this.#blockIds.delete(block);
     block.buffer.destroy();
     for (const { groups } of this.#compiled.values()) groups.clear();
   }
 
-  #createNumbers(dispatches: number) {
-    const size = dispatches * NUMBERS_BYTES;
-    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
-    const buffer = this.#gpu.createBuffer({ size, usage });
-    const group = this.#gpu.createBindGroup({
-      layout: this.#numbersLayout,
-      entries: [{ binding: 0, resource: { buffer, offset: 0, size: NUMBERS_BYTES } }],
-    });
-    return { buffer, group, bytes: new Uint8Array(size) };
-  }
-
-  #writeNumbers(
-    kernel: Kernel,
-    values: { offsets: readonly number[]; numbers: Readonly<Record<string, number>> },
-  ): number {
-    const offset = this.#recorded.length * NUMBERS_BYTES;
-    if (offset === this.#numbers.bytes.byteLength) {
-      const { bytes, buffer } = this.#numbers;
-      this.#numbers = this.#createNumbers(2 * offset / NUMBERS_BYTES);
-      this.#numbers.bytes.set(bytes);
-      this.#numbersView = new DataView(this.#numbers.bytes.buffer);
-      buffer.destroy();
-    }
-    writeNumbers(kernel, values, new DataView(this.#numbersView.buffer, offset, NUMBERS_BYTES));
-    return offset;
+  #createNumbers(): Numbers {
+    return new Numbers(this.#gpu, { layout: this.#numbersLayout, slots: CHUNK_SLOTS });
   }
 
   #encode(encoder: GPUCommandEncoder): void {
     const program = this.#recorded;
     if (program.length === 0) return;
+    const slots = this.#slots;
     this.#recorded = [];
-    const { buffer, bytes, group } = this.#numbers;
-    this.#gpu.queue.writeBuffer(buffer, 0, bytes, 0, program.length * NUMBERS_BYTES);
+    this.#slots = 0;
+    for (let first = 0; first < slots; first += CHUNK_SLOTS) {
+      this.#numbers[first / CHUNK_SLOTS]!.upload(Math.min(CHUNK_SLOTS, slots - first));
+    }
     const pass = encoder.beginComputePass();
     let pipeline: GPUComputePipeline | undefined;
+    let group: GPUBindGroup | undefined;
     for (const dispatch of program) {
       if (dispatch.pipeline !== pipeline) pass.setPipeline(pipeline = dispatch.pipeline);
-      pass.setBindGroup(0, dispatch.group);
-      pass.setBindGroup(1, group, [dispatch.numbersOffset]);
+      if (dispatch.group !== group) pass.setBindGroup(0, group = dispatch.group);
+      pass.setBindGroup(1, dispatch.numbers);
       pass.dispatchWorkgroups(dispatch.workgroups[0], dispatch.workgroups[1]);
     }
     pass.end();

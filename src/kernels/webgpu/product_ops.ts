@@ -5,22 +5,28 @@ import type { Matrix } from "../backend.ts";
 import { isQuantised } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
 import { expectShape, expectSize, sizeOf } from "../shape.ts";
+import type { Activations } from "./activations.ts";
 import type { Machine } from "./machine.ts";
-import { groupsOf, rangeOf, weightNumbers, wholeBlock } from "./ranges.ts";
-import { CODE_WORDS, QUANTIZE_GROUP, quantizeRows, type Routing } from "./shaders/products.ts";
+import { rangeOf, weightNumbers, wholeBlock } from "./ranges.ts";
+import type { Routing } from "./shaders/products.ts";
 import { expertTiles, TILE_COLUMNS, tileProduct, tileRows } from "./shaders/tiles.ts";
 import { vectorProduct } from "./shaders/vectors.ts";
 import { matrixStorage, type PanelBlock, type Range } from "./storage.ts";
 import { type FormatTuning, type PanelsPerGroup, tileRowsOf, type Tuning } from "./tuning.ts";
 
 /** Rows that share one reading of the weights without workgroup memory for the inputs. */
-const VECTOR_ROWS_MAX = 8;
+export const VECTOR_ROWS_MAX = 8;
 /** Places per expert up to which each place reads the weights for itself. */
 const PLACES_PER_EXPERT_MIN = 2;
 /** Rows times panels whose partial sums fit into the workgroup memory that every adapter has. */
-const PARTIALS_MAX = 16;
+export const PARTIALS_MAX = 16;
 /** Workgroups along one axis that every adapter takes. */
 const GROUPS_MAX = 65535;
+
+/** Rows that the kernel for so many takes: a power of two. */
+export function vectorRows(rows: number): number {
+  return [1, 2, 4, 8].find((count) => count >= rows)!;
+}
 
 /** One product: what it reads and writes, whatever kernel computes it. */
 interface Product {
@@ -36,7 +42,16 @@ interface Product {
 export function productOps(
   machine: Machine,
   tuning: Tuning,
+  activations: Activations,
 ): Pick<Ops, "matmul" | "expertMatmul"> {
+  /** The input as the format's kernels take it. */
+  const inputTensors = (
+    { input, weight, rows }: { input: Tensor; weight: Matrix; rows: number },
+  ): Readonly<Record<string, Range>> => {
+    const range = rangeOf(input);
+    if (!isQuantised(weight.format)) return { input: range };
+    return { ...activations.codesOf({ range, rows, columns: weight.columns }) };
+  };
   return {
     matmul({ input, weight, bias, out }) {
       assert(weight.experts === 1, `matmul with ${weight.experts} experts`);
@@ -46,7 +61,7 @@ export function productOps(
       if (bias) expectSize("bias", bias, weight.rows);
       if (rows === 0) return;
       const tensors = {
-        ...inputTensors(machine, { input, weight, rows }),
+        ...inputTensors({ input, weight, rows }),
         ...(bias && { bias: rangeOf(bias) }),
         out: rangeOf(out),
       };
@@ -66,7 +81,7 @@ export function productOps(
       expectShape("out", out, [places, weight.rows]);
       if (places === 0) return;
       const tensors = {
-        ...inputTensors(machine, { input, weight, rows }),
+        ...inputTensors({ input, weight, rows }),
         ...(choices !== undefined && { pair: rangeOf(groupedPair, "i32") }),
         start: rangeOf(expertStart, "i32"),
         out: rangeOf(out),
@@ -91,7 +106,7 @@ function numbersOf({ weight, rows, choices }: Product, block: PanelBlock) {
 function recordVectors(machine: Machine, product: Product, tuning: FormatTuning): void {
   const { weight, tensors, rows, bias, routing } = product;
   const isRouted = routing !== "none";
-  const perGroup = isRouted ? 1 : [1, 2, 4, 8].find((count) => count >= rows)!;
+  const perGroup = isRouted ? 1 : vectorRows(rows);
   const panels = Math.min(tuning.vectorPanels, PARTIALS_MAX / perGroup) as PanelsPerGroup;
   const kernel = vectorProduct({ format: weight.format, bias, routing, rows: perGroup, panels });
   for (const block of matrixStorage(weight).blocks) {
@@ -148,27 +163,4 @@ function tileList(
     workgroups: [1, 1],
   });
   return tile;
-}
-
-/** The input as the format's kernels take it; quantised formats round it first. */
-function inputTensors(
-  machine: Machine,
-  { input, weight, rows }: { input: Tensor; weight: Matrix; rows: number },
-): Readonly<Record<string, Range>> {
-  if (!isQuantised(weight.format)) return { input: rangeOf(input) };
-  const groups = groupsOf(weight.columns);
-  const count = rows * groups;
-  const codeBytes = 4 * CODE_WORDS * count;
-  const { block } = machine.scratch("codes", codeBytes + 8 * count);
-  const integers = {
-    codes: { block, byteOffset: 0, sizeBytes: codeBytes },
-    scale: { block, byteOffset: codeBytes, sizeBytes: 4 * count },
-    sum: { block, byteOffset: codeBytes + 4 * count, sizeBytes: 4 * count },
-  };
-  machine.record(quantizeRows, {
-    tensors: { input: rangeOf(input), ...integers },
-    numbers: { count, columns: weight.columns, groups },
-    workgroups: { groups: Math.ceil(count / QUANTIZE_GROUP) },
-  });
-  return integers;
 }

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from "@/clock.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
 import type { Matrix, MatrixFormat } from "../backend.ts";
 import { openReferenceBackend } from "../reference/backend.ts";
+import { Activations } from "./activations.ts";
 import type { Device } from "./device.ts";
 import { Machine } from "./machine.ts";
 import { Matrices } from "./matrices.ts";
@@ -127,7 +128,8 @@ class ProductBench {
     { rows, dispatches }: { rows: number; dispatches: number },
   ): Promise<number> {
     const { clock, format } = this.#options;
-    const ops = productOps(this.#machine, { ...defaultTuning, [format]: tuning });
+    const activations = new Activations(this.#machine);
+    const ops = productOps(this.#machine, { ...defaultTuning, [format]: tuning }, activations);
     const width = this.#weight.columns;
     const input = { ...this.#input, shape: [rows, width] };
     const out = { ...this.#out, shape: [rows, width] };

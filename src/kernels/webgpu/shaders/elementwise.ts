@@ -6,7 +6,7 @@ const SIZE = 64;
 /** Invocations of a workgroup of the kernels that take one value each. */
 export const VALUE_GROUP = SIZE;
 /** Invocations that share one row of a norm. */
-const NORM_SIZE = 128;
+export const NORM_SIZE = 128;
 
 const open = /* wgsl */ `${linear}
 @compute @workgroup_size(${SIZE})
@@ -15,13 +15,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let i = linear_index(group, groups, local, ${SIZE}u);
   if (i >= p.count) { return; }`;
 
+/** `gated(gate, up)`: silu(gate) * up. Needs `exponential` and `divide`. */
+export const gated = /* wgsl */ `
+fn gated(gate: f32, up: f32) -> f32 { return divide(gate, 1.0 + exponential(-gate)) * up; }`;
+
 export const swiglu: Kernel = {
   name: "swiglu",
   tensors: { gate: { type: "f32" }, up: { type: "f32" }, out: { type: "f32", written: true } },
   numbers: { count: "u32" },
-  body: `${exponential}${divide}${open}
-  let g = gate_at(i);
-  out_set(i, divide(g, 1.0 + exponential(-g)) * up_at(i));
+  body: `${exponential}${divide}${gated}${open}
+  out_set(i, gated(gate_at(i), up_at(i)));
 }`,
 };
 
@@ -46,7 +49,7 @@ export const add: Kernel = {
 };
 
 /** Sum over the workgroup in a fixed order, the same for all rows of this width. */
-const groupSum = /* wgsl */ `
+export const groupSum = /* wgsl */ `
 var<workgroup> partial: array<f32, ${NORM_SIZE}>;
 fn group_sum(value: f32, local: u32) -> f32 {
   workgroupBarrier();

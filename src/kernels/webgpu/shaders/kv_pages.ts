@@ -65,33 +65,62 @@ export function wordValue(format: KvFormat): string {
 fn word_value(word: u32, j: u32) -> f32 { return ${body}; }`;
 }
 
+/** Numbers of the kernels that store rows in pages. */
+export const storingNumbers = {
+  kvHeads: "u32",
+  headWidth: "u32",
+  headWords: "u32",
+  rowWords: "u32",
+  pageTokens: "u32",
+  perWord: "u32",
+} as const;
+
+/**
+ * `store_key(head_row, word)` and `store_value(head_row, word)`: one word of a head's row to where
+ * `slot` says. Needs `half_bits`, `divide` and `to_code`.
+ */
+export function storeRows(format: KvFormat): string {
+  const side = (source: string, offset: string, scale: string) => `
+fn store_${source}(head_row: u32, word: u32) {
+  let slot_number = slot_at(head_row / p.kvHeads);
+  if (slot_number < 0) { return; }
+  let page = u32(slot_number) / p.pageTokens;
+  let token = u32(slot_number) % p.pageTokens;
+  let base = (page * p.kvHeads + head_row % p.kvHeads) * p.headWords;
+  let first = head_row * p.headWidth;
+  let element = word * p.perWord;
+  ${format === "q8" ? scaleOf(source, scale) : ""}
+  cache_set(${offset} + word, ${wordOf(format, source)});
+}`;
+  const scales = "base + 2u * p.pageTokens * p.rowWords + token";
+  return side("key", "base + token * p.rowWords", scales) +
+    side("value", "base + (p.pageTokens + token) * p.rowWords", `${scales} + p.pageTokens`);
+}
+
+function scaleOf(source: string, place: string): string {
+  return `
+  var largest = 0.0;
+  for (var d = 0u; d < p.headWidth; d++) { largest = max(largest, abs(${source}_at(first + d))); }
+  var inverse = 0.0;
+  if (largest > 0.0) { inverse = divide(127.0, largest); }
+  if (word == 0u) { cache_set(${place}, bitcast<u32>(divide(largest, 127.0))); }`;
+}
+
+/** The bits of one stored word. */
+function wordOf(format: KvFormat, source: string): string {
+  if (format === "f32") return `bitcast<u32>(${source}_at(first + element))`;
+  const part = (j: number) => {
+    const inside = `element + ${j}u < p.headWidth`;
+    const value = `${source}_at(first + element + ${j}u)`;
+    return format === "f16"
+      ? `(select(0u, half_bits(${value}), ${inside}) << ${16 * j}u)`
+      : `(select(0u, u32(to_code(${value}, inverse)) & 255u, ${inside}) << ${8 * j}u)`;
+  };
+  return Array.from({ length: headRowElements(format) }, (_, j) => part(j)).join(" | ");
+}
+
 /** One word of keys and of values per invocation. */
 export function writeKv(format: KvFormat): Kernel {
-  const scaled = format === "q8";
-  const store = (source: string) => {
-    if (format === "f32") return `bitcast<u32>(${source}_at(first + element))`;
-    const part = (j: number) => {
-      const inside = `element + ${j}u < p.headWidth`;
-      const value = `${source}_at(first + element + ${j}u)`;
-      return format === "f16"
-        ? `(select(0u, half_bits(${value}), ${inside}) << ${16 * j}u)`
-        : `(select(0u, u32(to_code(${value}, inverse)) & 255u, ${inside}) << ${8 * j}u)`;
-    };
-    return Array.from({ length: format === "f16" ? 2 : 4 }, (_, j) => part(j)).join(" | ");
-  };
-  const side = (source: string, offset: string, scale: string) => `
-  {
-    ${
-    scaled
-      ? `var largest = 0.0;
-    for (var d = 0u; d < p.headWidth; d++) { largest = max(largest, abs(${source}_at(first + d))); }
-    var inverse = 0.0;
-    if (largest > 0.0) { inverse = divide(127.0, largest); }
-    if (word == 0u) { cache_set(${scale}, bitcast<u32>(divide(largest, 127.0))); }`
-      : ""
-  }
-    cache_set(${offset}, ${store(source)});
-  }`;
   return {
     name: `writeKv-${format}`,
     tensors: {
@@ -100,34 +129,15 @@ export function writeKv(format: KvFormat): Kernel {
       slot: { type: "i32" },
       cache: { type: "u32", written: true },
     },
-    numbers: {
-      count: "u32",
-      kvHeads: "u32",
-      headWidth: "u32",
-      headWords: "u32",
-      rowWords: "u32",
-      pageTokens: "u32",
-      perWord: "u32",
-    },
-    body: `${linear}${half}${divide}${toCode}
+    numbers: { count: "u32", ...storingNumbers },
+    body: `${linear}${half}${divide}${toCode}${storeRows(format)}
 @compute @workgroup_size(${KV_GROUP})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) local: u32) {
   let i = linear_index(group, groups, local, ${KV_GROUP}u);
   if (i >= p.count) { return; }
-  let word = i % p.rowWords;
-  let head_row = i / p.rowWords;
-  let head = head_row % p.kvHeads;
-  let slot_number = slot_at(head_row / p.kvHeads);
-  if (slot_number < 0) { return; }
-  let page = u32(slot_number) / p.pageTokens;
-  let token = u32(slot_number) % p.pageTokens;
-  let base = (page * p.kvHeads + head) * p.headWords;
-  let scales = base + 2u * p.pageTokens * p.rowWords + token;
-  let first = head_row * p.headWidth;
-  let element = word * p.perWord;
-  ${side("key", "base + token * p.rowWords + word", "scales")}
-  ${side("value", "base + (p.pageTokens + token) * p.rowWords + word", "scales + p.pageTokens")}
+  store_key(i / p.rowWords, i % p.rowWords);
+  store_value(i / p.rowWords, i % p.rowWords);
 }`,
   };
 }

@@ -18,28 +18,21 @@ export const LANES = 32;
 /** 32-bit words of a row's quantised group; scale and sum of codes lie elsewhere. */
 export const CODE_WORDS = 8;
 
-/** Activations to int8 codes with a float32 scale and the sum of the codes, per group of 32. */
-export const quantizeRows: Kernel = {
-  name: "quantizeRows",
-  tensors: {
-    input: { type: "f32" },
-    codes: { type: "u32", written: true },
-    scale: { type: "f32", written: true },
-    sum: { type: "i32", written: true },
-  },
-  numbers: { count: "u32", columns: "u32", groups: "u32" },
-  body: `${linear}${divide}${toCode}
-@compute @workgroup_size(${SIZE})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32) {
-  let i = linear_index(group, groups, local, ${SIZE}u);
-  if (i >= p.count) { return; }
-  let row = i / p.groups;
-  let column = 32u * (i % p.groups);
-  let width = min(32u, p.columns - column);
-  let start = row * p.columns + column;
+/** Where rounded activations go, in every kernel that rounds. */
+export const codeTensors = {
+  codes: { type: "u32", written: true },
+  scale: { type: "f32", written: true },
+  sum: { type: "i32", written: true },
+} as const satisfies Readonly<Record<string, TensorUse>>;
+
+/**
+ * `quantize_group(i, start, width)`: the group i of 32 columns, whose `width` values begin at
+ * element `start` of the tensor `source`. Needs `divide` and `to_code`.
+ */
+export const quantizeGroup = (source: string): string => /* wgsl */ `
+fn quantize_group(i: u32, start: u32, width: u32) {
   var largest = 0.0;
-  for (var k = 0u; k < width; k++) { largest = max(largest, abs(input_at(start + k))); }
+  for (var k = 0u; k < width; k++) { largest = max(largest, abs(${source}_at(start + k))); }
   var inverse = 0.0;
   if (largest > 0.0) { inverse = divide(127.0, largest); }
   var total = 0;
@@ -48,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var j = 0u; j < 4u; j++) {
       let k = 4u * word + j;
       if (k < width) {
-        let code = to_code(input_at(start + k), inverse);
+        let code = to_code(${source}_at(start + k), inverse);
         total += code;
         packed |= (u32(code) & 255u) << (8u * j);
       }
@@ -57,6 +50,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   }
   scale_set(i, divide(largest, 127.0));
   sum_set(i, total);
+}`;
+
+/** Activations to int8 codes with a float32 scale and the sum of the codes, per group of 32. */
+export const quantizeRows: Kernel = {
+  name: "quantizeRows",
+  tensors: { input: { type: "f32" }, ...codeTensors },
+  numbers: { count: "u32", columns: "u32", groups: "u32" },
+  body: `${linear}${divide}${toCode}${quantizeGroup("input")}
+@compute @workgroup_size(${SIZE})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32) {
+  let i = linear_index(group, groups, local, ${SIZE}u);
+  if (i >= p.count) { return; }
+  let column = 32u * (i % p.groups);
+  quantize_group(i, i / p.groups * p.columns + column, min(32u, p.columns - column));
 }`,
 };
 
@@ -124,35 +132,40 @@ export const groupVectors: Readonly<Record<MatrixFormat, number>> = {
   q4: 9,
 };
 
-/**
- * `weights_of(base, k, side)`: four rows (0-3 or 4-7) of column k of the panel at `base`, and
- * `stored_of` as narrow as workgroup memory can keep them.
- */
+/** `weights_of(base, k, side)`, and `stored_of` as narrow as workgroup memory can keep them. */
 export function floatWeights(format: "f32" | "bf16" | "f16"): string {
   const [stored, narrow] = format === "f16" ? ["half4", "half4_of"] : ["vec4<f32>", ""];
-  const open = `alias stored4 = ${stored};
+  return `alias stored4 = ${stored};
 fn stored_of(base: u32, k: u32, side: u32) -> stored4 {
   return ${narrow}(weights_of(base, k, side));
 }
-fn weights_of(base: u32, k: u32, side: u32) -> vec4<f32> {`;
+${fourWeights(format, "weight")}`;
+}
+
+/**
+ * `<tensor>s_of(base, k, side)`: four rows (0-3 or 4-7) of column k of the panel at vector `base`
+ * of the tensor.
+ */
+export function fourWeights(format: "f32" | "bf16" | "f16", tensor: string): string {
+  const open = `fn ${tensor}s_of(base: u32, k: u32, side: u32) -> vec4<f32> {`;
   if (format === "f32") {
-    return `${open} return bitcast<vec4<f32>>(weight_at(base + 2u * k + side)); }`;
+    return `${open} return bitcast<vec4<f32>>(${tensor}_at(base + 2u * k + side)); }\n`;
   }
   const decode = format === "f16"
     ? "vec4<f32>(unpack2x16float(pair.x), unpack2x16float(pair.y))"
     : "vec4<f32>(bitcast<f32>(pair.x << 16u), bitcast<f32>(pair.x & 0xffff0000u), " +
       "bitcast<f32>(pair.y << 16u), bitcast<f32>(pair.y & 0xffff0000u))";
   return `${open}
-  let all = weight_at(base + k);
+  let all = ${tensor}_at(base + k);
   let pair = select(all.xy, all.zw, side == 1u);
   return ${decode};
-}`;
+}
+`;
 }
 
-/** \`scales_of(base, side)\` of the group that begins at vector \`base\`. */
+/** `scales_of(all, side)` of the vector that a group begins with. */
 export const weightScales = /* wgsl */ `
-fn scales_of(base: u32, side: u32) -> vec4<f32> {
-  let all = weight_at(base);
+fn scales_of(all: vec4<u32>, side: u32) -> vec4<f32> {
   let pair = select(all.xy, all.zw, side == 1u);
   return vec4<f32>(bitcast<f32>(pair.x << 16u), bitcast<f32>(pair.x & 0xffff0000u),
     bitcast<f32>(pair.y << 16u), bitcast<f32>(pair.y & 0xffff0000u));

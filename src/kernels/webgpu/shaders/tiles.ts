@@ -85,7 +85,7 @@ function integerGroup(format: "q8" | "q4"): string {
         if (panel >= p.firstPanel && panel < end_panel) {
           let at = (panel - p.firstPanel) * p.panelVectors + ${groupVectors[format]}u * group;
           ${read}
-          if (word == 0u) { weight_scales[quad] = scales_of(at, quad % 2u); }
+          if (word == 0u) { weight_scales[quad] = scales_of(weight_at(at), quad % 2u); }
         }
         weights[word][quad] = w;
       }

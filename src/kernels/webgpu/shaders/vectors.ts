@@ -22,21 +22,21 @@ import {
 /** Invocations of a panel. */
 const SIZE = 2 * LANES;
 
-/** Adds one group of 32 columns to \`acc\`, for all rows of the workgroup. */
-function groupStep(format: MatrixFormat): string {
+/** Adds one group of 32 columns of a weight to \`acc\`, for all rows of the workgroup. */
+export function groupStep(format: MatrixFormat, weight = "weight"): string {
   if (!isQuantised(format)) {
     return `
       let end = min(p.columns, 32u * group + 32u);
       for (var k = 32u * group; k < end; k++) {
-        let w = weights_of(base, k, side);
+        let w = ${weight}s_of(base, k, side);
         for (var t = 0u; t < ROWS; t++) {
           acc[t] = fma(vec4<f32>(input_at(rows[t] * p.columns + k)), w, acc[t]);
         }
       }`;
   }
   const read = format === "q8"
-    ? `let w = weight_at(at + 1u + 2u * i + side);`
-    : `let both = weight_at(at + 1u + 2u * (i % 4u) + side);
+    ? `let w = ${weight}_at(at + 1u + 2u * i + side);`
+    : `let both = ${weight}_at(at + 1u + 2u * (i % 4u) + side);
         let w = select(both, both >> vec4<u32>(4u), i >= 4u) & vec4<u32>(0x0f0f0f0fu);`;
   return `
       let at = base + ${groupVectors[format]}u * group;
@@ -51,7 +51,7 @@ function groupStep(format: MatrixFormat): string {
           dots[t] += vec4<i32>(dot4(w.x, x), dot4(w.y, x), dot4(w.z, x), dot4(w.w, x));
         }
       }
-      let weight_scale = scales_of(at, side);
+      let weight_scale = scales_of(${weight}_at(at), side);
       for (var t = 0u; t < ROWS; t++) {
         let by = scale_at(rows[t] * p.groups + group);
         // Not the product of the scales, which may be too small for a normal number.
