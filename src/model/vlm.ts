@@ -5,7 +5,7 @@
 import { assert } from "@/assert.ts";
 import type { Backend, KvCache } from "@/kernels/backend.ts";
 import { limits } from "@/limits.ts";
-import { sliceRows, type Tensor } from "@/tensor/tensor.ts";
+import { sliceRows, type Storage, type Tensor } from "@/tensor/tensor.ts";
 import { adapt, mergeOrder } from "./adapter.ts";
 import type { StepTensors } from "./attention.ts";
 import { type ModelConfig, tokensPerTile } from "./config.ts";
@@ -66,6 +66,9 @@ export class VisionLanguageModel implements LanguageModel {
   readonly #ropeTable: Tensor;
   readonly #mergeOrders = new Map<number, Tensor>();
   readonly #inputs = new Map<string, Tensor>();
+  /** Numbers of the storages that steps took their ids from. */
+  readonly #sources = new WeakMap<Storage, number>();
+  #sourceCount = 0;
   #visionWorkspace: ArenaWorkspace | undefined;
   #decoderWorkspace: ArenaWorkspace | undefined;
 
@@ -176,14 +179,23 @@ export class VisionLanguageModel implements LanguageModel {
     const record = () => this.#recordDecoder(input, tensors, cache);
     const { backend } = this;
     if (!backend.repeat || !this.#isRepeatable(input)) return await record();
-    const key = [rows, input.logitRows.length, ...tensors.step.pageTable.shape].join("/");
+    const shape = [rows, input.logitRows.length, ...tensors.step.pageTable.shape];
+    const key = [...shape, this.#sourceName(input.tokenSource)].join("/");
     return await backend.repeat({ owner: cache, key }, record);
   }
 
+  /** Tells where the ids of a step come from. */
+  #sourceName(source: Tensor | undefined): string {
+    if (source === undefined) return "host";
+    const { storage, byteOffset } = source;
+    let number = this.#sources.get(storage);
+    if (number === undefined) this.#sources.set(storage, number = ++this.#sourceCount);
+    return `${number}+${byteOffset}`;
+  }
+
   /** Whether the same shapes of inputs mean the same records. */
-  #isRepeatable({ tokenIds, tokenSource, splices }: StepInput): boolean {
-    return tokenSource === undefined && splices.length === 0 &&
-      tokenIds.length <= REPEATED_ROWS_MAX && this.tap === undefined &&
+  #isRepeatable({ tokenIds, splices }: StepInput): boolean {
+    return splices.length === 0 && tokenIds.length <= REPEATED_ROWS_MAX && this.tap === undefined &&
       this.#experts.reserve === undefined;
   }
 

@@ -12,7 +12,7 @@ export interface Rows {
 }
 
 /** Tensors of `codeTensors`. */
-export type Codes = Readonly<Record<"codes" | "scale" | "sum", Range>>;
+export type Codes = Readonly<Record<"codes" | "codeScale" | "codeSum", Range>>;
 
 /** One input at a time is kept, until its values change or the program ends. */
 export class Activations {
@@ -44,8 +44,8 @@ export class Activations {
     const { block } = this.#machine.scratch("codes", codeBytes + 8 * count);
     const codes = {
       codes: { block, byteOffset: 0, sizeBytes: codeBytes },
-      scale: { block, byteOffset: codeBytes, sizeBytes: 4 * count },
-      sum: { block, byteOffset: codeBytes + 4 * count, sizeBytes: 4 * count },
+      codeScale: { block, byteOffset: codeBytes, sizeBytes: 4 * count },
+      codeSum: { block, byteOffset: codeBytes + 4 * count, sizeBytes: 4 * count },
     };
     this.#kept = { of: input, codes };
     return codes;

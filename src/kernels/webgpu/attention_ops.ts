@@ -2,8 +2,10 @@
 import { assert } from "@/assert.ts";
 import { rowsOf, widthOf } from "@/tensor/tensor.ts";
 import type { KvCache } from "../backend.ts";
+import { GROUP_COLUMNS } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
 import { expectShape, expectSize, sizeOf } from "../shape.ts";
+import type { Codes } from "./activations.ts";
 import type { Machine } from "./machine.ts";
 import { cacheLayer, rangeOf } from "./ranges.ts";
 import * as shaders from "./shaders/attention.ts";
@@ -43,36 +45,56 @@ function pagedOps(machine: Machine, shared: boolean): Pick<Ops, "writeKv" | "att
         workgroups: { groups: Math.ceil(count / KV_GROUP) },
       });
     },
-    attention(args) {
-      const { query, cache, layer, rowSequence, rowLength, pageTable, heads, scale, out } = args;
-      const rows = rowsOf(query);
-      assert(heads % cache.kvHeads === 0, `${heads} heads over ${cache.kvHeads} kv heads`);
-      expectShape("query", query, [rows, heads * cache.headWidth]);
-      expectShape("out", out, [rows, heads * cache.headWidth]);
-      expectSize("rowSequence", rowSequence, rows);
-      expectSize("rowLength", rowLength, rows);
-      const { range, numbers: layout } = cacheLayer(cache, layer);
-      const numbers = { ...layout, rows, heads, sequencePages: widthOf(pageTable), scale };
-      const tensors = {
-        query: rangeOf(query),
-        cache: range,
-        sequence: rangeOf(rowSequence, "i32"),
-        length: rangeOf(rowLength, "i32"),
-        pageTable: rangeOf(pageTable, "i32"),
-      };
-      const sequences = rowsOf(pageTable);
-      if (shared && rows >= Math.max(SHARED_ROWS_MIN, ROWS_PER_SEQUENCE_MIN * sequences)) {
-        const tiles = Math.ceil(rows * heads / cache.kvHeads / TILE_PAIRS);
-        const workgroups = tiles * cache.kvHeads;
-        return machine.record(pagedTiles(cache.format, cache.headWidth), {
-          tensors: { ...tensors, out: rangeOf(out) },
-          numbers: { ...numbers, workgroups, four: 4 },
-          workgroups: { groups: workgroups },
-        });
-      }
-      recordRows(machine, { format: cache.format, tensors, numbers, out: rangeOf(out) });
-    },
+    attention: (args) => recordPaged(machine, args, { shared }),
   };
+}
+
+/** Whether the rows of a product's input can be rounded by the attention that makes them. */
+export function roundsRows(
+  { query, cache, pageTable }: Parameters<Ops["attention"]>[0],
+  { shared }: { shared: boolean },
+): boolean {
+  const sharesRows = shared && isShared(rowsOf(query), rowsOf(pageTable));
+  return !sharesRows && cache.headWidth % GROUP_COLUMNS === 0;
+}
+
+function isShared(rows: number, sequences: number): boolean {
+  return rows >= Math.max(SHARED_ROWS_MIN, ROWS_PER_SEQUENCE_MIN * sequences);
+}
+
+/** With `codes` the output is rounded too, for which `roundsRows` must hold. */
+export function recordPaged(
+  machine: Machine,
+  args: Parameters<Ops["attention"]>[0],
+  options: { shared: boolean; codes?: Codes },
+): void {
+  const { query, cache, layer, rowSequence, rowLength, pageTable, heads, scale, out } = args;
+  const rows = rowsOf(query);
+  assert(heads % cache.kvHeads === 0, `${heads} heads over ${cache.kvHeads} kv heads`);
+  expectShape("query", query, [rows, heads * cache.headWidth]);
+  expectShape("out", out, [rows, heads * cache.headWidth]);
+  expectSize("rowSequence", rowSequence, rows);
+  expectSize("rowLength", rowLength, rows);
+  const { range, numbers: layout } = cacheLayer(cache, layer);
+  const numbers = { ...layout, rows, heads, sequencePages: widthOf(pageTable), scale };
+  const tensors = {
+    query: rangeOf(query),
+    cache: range,
+    sequence: rangeOf(rowSequence, "i32"),
+    length: rangeOf(rowLength, "i32"),
+    pageTable: rangeOf(pageTable, "i32"),
+  };
+  if (options.shared && isShared(rows, rowsOf(pageTable))) {
+    const tiles = Math.ceil(rows * heads / cache.kvHeads / TILE_PAIRS);
+    const workgroups = tiles * cache.kvHeads;
+    return machine.record(pagedTiles(cache.format, cache.headWidth), {
+      tensors: { ...tensors, out: rangeOf(out) },
+      numbers: { ...numbers, workgroups, four: 4 },
+      workgroups: { groups: workgroups },
+    });
+  }
+  const { codes } = options;
+  recordRows(machine, { format: cache.format, tensors, numbers, out: rangeOf(out), codes });
 }
 
 /** Row by row, in spans where a sequence may be longer than one. */
@@ -85,23 +107,25 @@ function recordRows(
       Record<"rows" | "heads" | "headWidth" | "pageTokens" | "sequencePages", number>
     >;
     out: Range;
+    codes: Codes | undefined;
   },
 ): void {
-  const { format, tensors, numbers, out } = args;
+  const { format, tensors, numbers, out, codes } = args;
+  const rounds = codes !== undefined;
   const { rows, heads, headWidth, pageTokens, sequencePages } = numbers;
   const spans = Math.max(1, Math.ceil(pageTokens * sequencePages / SPAN_TOKENS));
   const split = spans > 1;
   const partial = split
     ? machine.scratch("attention", 4 * rows * heads * spans * (headWidth + 2))
     : out;
-  machine.record(shaders.pagedAttention(format, { split }), {
-    tensors: { ...tensors, [split ? "partial" : "out"]: partial },
+  machine.record(shaders.pagedAttention(format, { split, rounds: rounds && !split }), {
+    tensors: { ...tensors, [split ? "partial" : "out"]: partial, ...(!split && codes) },
     numbers: { ...numbers, spans },
     workgroups: { groups: rows * heads * spans },
   });
   if (!split) return;
-  machine.record(shaders.mergeAttention, {
-    tensors: { partial, length: tensors.length, out },
+  machine.record(shaders.mergeAttention({ rounds }), {
+    tensors: { partial, length: tensors.length, out, ...codes },
     numbers: { rows, heads, headWidth, spans },
     workgroups: { groups: rows * heads },
   });

@@ -2,6 +2,7 @@
  * Recorded ops wait here until the program is handed over, so that neighbours that make one dispatch
  * are found. What is found changes no result: every tensor gets the bits that single ops give.
  */
+import type { Tensor } from "@/tensor/tensor.ts";
 import { isQuantised } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
 import type { Activations } from "./activations.ts";
@@ -41,7 +42,8 @@ export class Fusion {
     try {
       for (let i = 0; i < calls.length;) {
         const rest = calls.slice(i, i + 6);
-        i += this.#norm(rest) || this.#heads(rest) || this.#products(rest) || this.#one(rest[0]!);
+        i += this.#norm(rest) || this.#heads(rest) || this.#products(rest) ||
+          this.#attention(rest) || this.#one(rest[0]!);
       }
     } finally {
       this.#activations.forget();
@@ -62,7 +64,7 @@ export class Fusion {
     const count = add ? 2 : 1;
     const norm = calls[count - 1];
     if (norm?.name !== "rmsNorm") return 0;
-    const rounds = wantsCodesOf(norm.args, calls[count]);
+    const rounds = wantsCodesOf(norm.args.out, calls[count]);
     if (!add && !rounds) return 0;
     this.#activations.forget();
     return this.#joint.norm({ add, norm: norm.args, rounds }) ? count : 0;
@@ -79,6 +81,12 @@ export class Fusion {
       store: store.args,
     });
     return done ? 5 : 0;
+  }
+
+  #attention([attention, next]: readonly Call[]): number {
+    if (attention?.name !== "attention" || !wantsCodesOf(attention.args.out, next)) return 0;
+    this.#activations.forget();
+    return this.#joint.attention(attention.args) ? 1 : 0;
   }
 
   #products(calls: readonly Call[]): number {
@@ -101,7 +109,8 @@ export class Fusion {
   }
 }
 
-function wantsCodesOf({ out }: Args<"rmsNorm">, next: Call | undefined): boolean {
+/** Whether what comes next is a product that takes the rows rounded. */
+function wantsCodesOf(out: Tensor, next: Call | undefined): boolean {
   if (next?.name !== "matmul" && next?.name !== "expertMatmul") return false;
   const { input, weight } = next.args;
   return isQuantised(weight.format) && isSameView(input, out) &&

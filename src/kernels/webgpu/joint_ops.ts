@@ -8,6 +8,7 @@ import { isQuantised, panelCount } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
 import { sizeOf } from "../shape.ts";
 import type { Activations } from "./activations.ts";
+import { recordPaged, roundsRows } from "./attention_ops.ts";
 import type { Machine } from "./machine.ts";
 import { cacheLayer, groupsOf, rangeOf, weightNumbers, wholeBlock } from "./ranges.ts";
 import { jointNorm, rotateHeads } from "./shaders/joint_norms.ts";
@@ -42,11 +43,16 @@ export class JointOps {
   readonly #machine: Machine;
   readonly #tuning: Tuning;
   readonly #activations: Activations;
+  readonly #sharedAttention: boolean;
 
-  constructor(machine: Machine, options: { tuning: Tuning; activations: Activations }) {
+  constructor(
+    machine: Machine,
+    options: { tuning: Tuning; activations: Activations; sharedAttention: boolean },
+  ) {
     this.#machine = machine;
     this.#tuning = options.tuning;
     this.#activations = options.activations;
+    this.#sharedAttention = options.sharedAttention;
   }
 
   /** A sum, its norm, and rounding of that for the product that follows, where it wants it. */
@@ -111,6 +117,22 @@ export class JointOps {
       numbers: { rows, heads, epsilon, ...numbers, perWord },
       workgroups: { groups: rows * (heads + cache.kvHeads) },
     });
+    return true;
+  }
+
+  /** Attention over pages, and rounding for the product that follows. */
+  attention(args: Args<"attention">): boolean {
+    const { query, out } = args;
+    const buffers = [query, out, args.rowSequence, args.rowLength, args.pageTable].map((tensor) =>
+      rangeOf(tensor, tensor.dtype)
+    );
+    const shared = this.#sharedAttention;
+    if (sizeOf(out) === 0 || !roundsRows(args, { shared })) return false;
+    // The cache, the codes, and sums of spans.
+    if (!this.#machine.fits(buffers, 3) || !areDisjoint(query, out)) return false;
+    const input = { range: rangeOf(out), rows: rowsOf(out), columns: widthOf(out) };
+    const codes = this.#activations.place(input);
+    recordPaged(this.#machine, args, { shared, codes });
     return true;
   }
 

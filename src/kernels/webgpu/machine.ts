@@ -41,6 +41,13 @@ interface Compiled {
   readonly groups: Map<string, GPUBindGroup>;
 }
 
+/** Copies to the host that wait to be sent together. */
+interface Reading {
+  readonly parts: { block: Block; from: number; at: number; size: number }[];
+  sizeBytes: number;
+  readonly bytes: PromiseWithResolvers<Uint8Array<ArrayBuffer>>;
+}
+
 /** A bound part of a block: all of it unless it is larger than one binding. */
 interface Window {
   readonly block: Block;
@@ -74,6 +81,7 @@ export class Machine {
   #liveBytes = 0;
   /** Checks that the device answers later; an error among them ends the backend. */
   #checks: Promise<void>[] = [];
+  #reading: Reading | undefined;
   #failure: OperatingError | undefined;
   #closing = false;
   readonly #lost = new LateFailure();
@@ -138,6 +146,7 @@ export class Machine {
   }
 
   free(block: Block): void {
+    this.#sendReads();
     assert(this.#blockIds.has(block), "freed twice, or not of this backend");
     this.#liveBytes -= block.sizeBytes;
     this.#destroy(block);
@@ -160,6 +169,7 @@ export class Machine {
 
   /** Appends one dispatch; nothing happens when it has no workgroups. */
   record(kernel: Kernel, args: DispatchArgs): void {
+    this.#sendReads();
     const workgroups = "groups" in args.workgroups
       ? linearGroups(args.workgroups.groups)
       : args.workgroups;
@@ -193,6 +203,7 @@ export class Machine {
 
   /** See `Backend.repeat`. */
   async repeat<T>(of: PassageKey, record: () => Promise<T>): Promise<T> {
+    this.#sendReads();
     const kept = this.#passages.find(of);
     if (kept) {
       for (const dispatch of kept.dispatches) this.#recorded.push(dispatch);
@@ -214,6 +225,7 @@ export class Machine {
 
   /** Hands the recorded program to the device, which runs programs in order. */
   submit(copies: (encoder: GPUCommandEncoder) => void = () => {}): void {
+    this.#sendReads();
     this.#programs++;
     if (this.#failure) {
       this.#recorded = [];
@@ -236,36 +248,55 @@ export class Machine {
 
   /** Copies host bytes in, before everything submitted later. Whole words only. */
   write(block: Block, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    this.#sendReads();
     if (bytes.byteLength > 0) this.#gpu.queue.writeBuffer(block.buffer, byteOffset, bytes);
   }
 
-  /** Submits, and copies ranges out; they may begin and end at any byte. */
+  /**
+   * Submits, and copies ranges out; they may begin and end at any byte. Reads with nothing between
+   * them make one copy, as each takes the device's thread a while.
+   */
   async read(ranges: readonly Range[]): Promise<Uint8Array<ArrayBuffer>[]> {
     if (this.#failure) throw this.#failure;
-    const parts: { from: number; at: number; size: number }[] = [];
-    let total = 0;
-    for (const { byteOffset, sizeBytes } of ranges) {
+    if (this.#reading === undefined) {
+      this.#reading = { parts: [], sizeBytes: 0, bytes: Promise.withResolvers() };
+      queueMicrotask(() => this.#sendReads());
+    }
+    const reading = this.#reading;
+    const places = ranges.map(({ block, byteOffset, sizeBytes }) => {
       const from = byteOffset - byteOffset % 4;
       const size = Math.ceil((byteOffset + sizeBytes - from) / 4) * 4;
-      parts.push({ from, at: total, size });
-      total += size;
-    }
+      const at = reading.sizeBytes;
+      reading.parts.push({ block, from, at, size });
+      reading.sizeBytes += size;
+      return at + byteOffset % 4;
+    });
+    const bytes = await reading.bytes.promise;
+    return ranges.map(({ sizeBytes }, i) => bytes.slice(places[i]!, places[i]! + sizeBytes));
+  }
+
+  /** Submits what is recorded and the copies that wait, if any do. */
+  #sendReads(): void {
+    const reading = this.#reading;
+    if (reading === undefined) return;
+    this.#reading = undefined;
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    const staging = this.#gpu.createBuffer({ size: Math.max(4, total), usage });
+    const size = Math.max(4, reading.sizeBytes);
+    const staging = this.#gpu.createBuffer({ size, usage });
     this.submit((encoder) => {
-      for (const [i, { from, at, size }] of parts.entries()) {
-        if (size === 0) continue;
-        encoder.copyBufferToBuffer(ranges[i]!.block.buffer, from, staging, at, size);
+      for (const { block, from, at, size } of reading.parts) {
+        if (size > 0) encoder.copyBufferToBuffer(block.buffer, from, staging, at, size);
       }
     });
+    this.#arrival(staging).then(reading.bytes.resolve, reading.bytes.reject);
+  }
+
+  /** What is copied into a staging buffer, which goes afterwards. */
+  async #arrival(staging: GPUBuffer): Promise<Uint8Array<ArrayBuffer>> {
     try {
       await this.#lost.unlessFirst(staging.mapAsync(GPUMapMode.READ));
       await this.check();
-      const mapped = new Uint8Array(staging.getMappedRange());
-      return ranges.map(({ byteOffset, sizeBytes }, i) => {
-        const start = parts[i]!.at + byteOffset % 4;
-        return mapped.slice(start, start + sizeBytes);
-      });
+      return new Uint8Array(staging.getMappedRange()).slice();
     } catch (cause) {
       throw this.#failure ?? this.#fail(cause instanceof Error ? cause.message : String(cause));
     } finally {
@@ -275,6 +306,7 @@ export class Machine {
 
   /** Frees everything; the device is gone afterwards. */
   async close(): Promise<void> {
+    this.#sendReads();
     this.#closing = true;
     this.#recorded = [];
     if (!this.#failure) await this.#gpu.queue.onSubmittedWorkDone().catch(() => {});

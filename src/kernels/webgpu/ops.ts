@@ -30,6 +30,6 @@ export function openFusion(
     ...expertOps(machine),
     ...samplingOps(machine),
   };
-  const joint = new JointOps(machine, { tuning, activations });
+  const joint = new JointOps(machine, { tuning, activations, sharedAttention: shared });
   return new Fusion({ single, joint, activations });
 }

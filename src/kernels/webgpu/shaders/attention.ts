@@ -6,7 +6,8 @@
 import type { KvFormat } from "../../backend.ts";
 import type { Kernel, TensorUse } from "../kernel.ts";
 import { headRowElements, pageAccess, wordValue } from "./kv_pages.ts";
-import { divide, exponential } from "./numeric.ts";
+import { divide, exponential, toCode } from "./numeric.ts";
+import { codeTensors, quantizeGroup } from "./products.ts";
 import { CHUNK_TOKENS, LEAST, mergeSpans, SPAN_TOKENS } from "./softmax_sums.ts";
 
 const SIZE = CHUNK_TOKENS;
@@ -109,6 +110,8 @@ fn finish(index: u32, span: u32, d: u32, sum: f32, state: vec2<f32>) {
   if (d < 2u) { partial_set(base + p.headWidth + d, state[d]); }
 }`;
 
+const rounding = toCode + quantizeGroup("out");
+
 const openHead = /* wgsl */ `
 @compute @workgroup_size(${SIZE})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -140,31 +143,49 @@ export const pagedNumbers = {
   scale: "f32",
 } as const;
 
-/** Workgroups: spans of heads of rows. With \`split\` their sums go to \`partial\`. */
-export function pagedAttention(format: KvFormat, { split }: { split: boolean }): Kernel {
+/** Rounds the head's row that the workgroup wrote; heads are whole groups. */
+const roundHead = /* wgsl */ `
+  storageBarrier();
+  let head_groups = p.headWidth / 32u;
+  if (local < head_groups) {
+    quantize_group(index * head_groups + local, index * p.headWidth + 32u * local, 32u);
+  }`;
+
+/**
+ * Workgroups: spans of heads of rows. With `split` their sums go to `partial`, with `rounds` the
+ * output is also rounded for the product that follows.
+ */
+export function pagedAttention(
+  format: KvFormat,
+  { split, rounds }: { split: boolean; rounds: boolean },
+): Kernel {
   const access = { elements: headRowElements(format), scaled: format === "q8" };
   return {
-    name: `attention-${format}${split ? "-split" : ""}`,
-    tensors: { ...pagedTensors, [split ? "partial" : "out"]: { type: "f32", written: true } },
+    name: `attention-${format}${split ? "-split" : ""}${rounds ? "-rounds" : ""}`,
+    tensors: {
+      ...pagedTensors,
+      [split ? "partial" : "out"]: { type: "f32", written: true },
+      ...(rounds && codeTensors),
+    },
     numbers: { ...pagedNumbers, spans: "u32" },
     body: `${exponential}${divide}${mergeSpans}
 var<workgroup> row_length: u32;
 ${pageAccess(format)}${wordValue(format)}${split ? finishSpan : finishRow}${
-      attend(access)
-    }${openHead}
+      rounds ? rounding : ""
+    }${attend(access)}${openHead}
   kv_head = head / (p.heads / p.kvHeads);
   if (local == 0u) { row_length = u32(length_at(row)); }
   let count = workgroupUniformLoad(&row_length);
   let span = number % p.spans;
   if (span > 0u && span * ${SPAN_TOKENS}u >= count) { return; }
-  attend(index, count, u32(sequence_at(row)), span, local);
+  attend(index, count, u32(sequence_at(row)), span, local);${rounds ? roundHead : ""}
 }`,
   };
 }
 
 /** Merges the spans of each head of each row, of `count` tokens. */
-const merging = (count: string): string =>
-  `${exponential}${divide}${mergeSpans}
+const merging = (count: string, rounds = false): string =>
+  `${exponential}${divide}${mergeSpans}${rounds ? rounding : ""}
 @compute @workgroup_size(${SIZE})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) local: u32) {
@@ -184,19 +205,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var value = 0.0;
     if (state.y != 0.0) { value = divide(sum, state.y); }
     out_set(index * p.headWidth + d, value);
-  }
+  }${rounds ? roundHead : ""}
 }`;
 
-export const mergeAttention: Kernel = {
-  name: "mergeAttention",
-  tensors: {
-    partial: { type: "f32" },
-    length: { type: "i32" },
-    out: { type: "f32", written: true },
-  },
-  numbers: { rows: "u32", heads: "u32", headWidth: "u32", spans: "u32" },
-  body: merging("u32(length_at(index / p.heads))"),
-};
+export function mergeAttention({ rounds }: { rounds: boolean }): Kernel {
+  return {
+    name: `mergeAttention${rounds ? "-rounds" : ""}`,
+    tensors: {
+      partial: { type: "f32" },
+      length: { type: "i32" },
+      out: { type: "f32", written: true },
+      ...(rounds && codeTensors),
+    },
+    numbers: { rows: "u32", heads: "u32", headWidth: "u32", spans: "u32" },
+    body: merging("u32(length_at(index / p.heads))", rounds),
+  };
+}
 
 export const mergeSegments: Kernel = {
   name: "mergeSegments",

@@ -31,7 +31,7 @@ function tensorsOf({ format, weights }: JointProduct): Readonly<Record<string, T
     Object.fromEntries(names(weights).map((_, which) => [`${name}${which}`, use]));
   return {
     ...(isQuantised(format)
-      ? { codes: { type: "u32" }, scale: { type: "f32" }, sum: { type: "i32" } } as const
+      ? { codes: { type: "u32" }, codeScale: { type: "f32" }, codeSum: { type: "i32" } } as const
       : { input: { type: "f32" } } as const),
     ...each("weight", { type: "vec4u" }),
     ...each("out", { type: "f32", written: true }),

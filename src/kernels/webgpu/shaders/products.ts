@@ -21,8 +21,8 @@ export const CODE_WORDS = 8;
 /** Where rounded activations go, in every kernel that rounds. */
 export const codeTensors = {
   codes: { type: "u32", written: true },
-  scale: { type: "f32", written: true },
-  sum: { type: "i32", written: true },
+  codeScale: { type: "f32", written: true },
+  codeSum: { type: "i32", written: true },
 } as const satisfies Readonly<Record<string, TensorUse>>;
 
 /**
@@ -48,8 +48,8 @@ fn quantize_group(i: u32, start: u32, width: u32) {
     }
     codes_set(8u * i + word, packed);
   }
-  scale_set(i, divide(largest, 127.0));
-  sum_set(i, total);
+  codeScale_set(i, divide(largest, 127.0));
+  codeSum_set(i, total);
 }`;
 
 /** Activations to int8 codes with a float32 scale and the sum of the codes, per group of 32. */
@@ -78,7 +78,7 @@ export function productTensors(
   const { format, bias, routing } = options;
   return {
     ...(isQuantised(format)
-      ? { codes: { type: "u32" }, scale: { type: "f32" }, sum: { type: "i32" } } as const
+      ? { codes: { type: "u32" }, codeScale: { type: "f32" }, codeSum: { type: "i32" } } as const
       : { input: { type: "f32" } } as const),
     weight: { type: "vec4u" },
     ...(routing !== "none" && { start: { type: "i32" } as const }),

@@ -74,8 +74,8 @@ function integerGroup(format: "q8" | "q4"): string {
         inputs[i % 8u][r] = codes_at(8u * (input_rows[r] * p.groups + group) + i % 8u);
       }
       for (var r = local; r < TILE_ROWS; r += ${SIZE}u) {
-        input_scales[r] = scale_at(input_rows[r] * p.groups + group);
-        input_sums[r] = sum_at(input_rows[r] * p.groups + group);
+        input_scales[r] = codeScale_at(input_rows[r] * p.groups + group);
+        input_sums[r] = codeSum_at(input_rows[r] * p.groups + group);
       }
       if (local < 128u) {
         let quad = local / 8u;

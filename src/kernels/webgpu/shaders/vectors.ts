@@ -42,7 +42,7 @@ export function groupStep(format: MatrixFormat, weight = "weight"): string {
       let at = base + ${groupVectors[format]}u * group;
       var dots: array<vec4<i32>, ROWS>;
       for (var t = 0u; t < ROWS; t++) {
-        dots[t] = vec4<i32>(-${zeroCode[format]} * sum_at(rows[t] * p.groups + group));
+        dots[t] = vec4<i32>(-${zeroCode[format]} * codeSum_at(rows[t] * p.groups + group));
       }
       for (var i = 0u; i < 8u; i++) {
         ${read}
@@ -53,7 +53,7 @@ export function groupStep(format: MatrixFormat, weight = "weight"): string {
       }
       let weight_scale = scales_of(${weight}_at(at), side);
       for (var t = 0u; t < ROWS; t++) {
-        let by = scale_at(rows[t] * p.groups + group);
+        let by = codeScale_at(rows[t] * p.groups + group);
         // Not the product of the scales, which may be too small for a normal number.
         acc[t] = fma(vec4<f32>(dots[t]) * weight_scale, vec4<f32>(by), acc[t]);
       }`;
