@@ -204,8 +204,14 @@ globalThis.measure = async ({ tokens, repeats }) => {
   const wllama = new Wllama({ default: "/wasm/wllama.wasm" }, { logger });
   const model = await (await fetch("/model.gguf")).blob();
   await wllama.loadModel([model], { n_ctx: 512, n_gpu_layers: 99 });
-  const device = said.join("\\n");
-  if (!/webgpu/i.test(device)) throw new Error("its log names no WebGPU device");
+  const log = said.join("\\n");
+  if (!/webgpu/i.test(log)) {
+    // The engine inside leaves such an adapter out without a word.
+    const adapter = await navigator.gpu?.requestAdapter();
+    const lacks = adapter?.features.has("shader-f16") ? "no WebGPU device" :
+      "needs shader-f16, which this adapter lacks";
+    throw new Error(lacks + "; its log: " + log.match(/load_tensors: .*buffer size.*/)?.[0]);
+  }
   const samples = [];
   for (let sample = 0; sample <= repeats; sample++) {
     let [firstMs, lastMs, count] = [0, 0, 0];

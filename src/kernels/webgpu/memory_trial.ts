@@ -26,7 +26,8 @@ export async function usableDeviceBytes(
   }
 }
 
-async function grantedBytes(device: GPUDevice, wantedBytes: number): Promise<number> {
+/** The trial itself, on any device, which may be lost over it. */
+export async function grantedBytes(device: GPUDevice, wantedBytes: number): Promise<number> {
   const held: GPUBuffer[] = [];
   // A device that is lost over it has granted what it granted before.
   const lost = device.lost.then(() => true);

@@ -23,7 +23,6 @@ import {
   type Tuning,
 } from "./tuning.ts";
 
-/** Rows and columns of the weight: far more workgroups than a GPU runs at a time. */
 const WIDTH = 2048;
 /** Rows that stand for each class, and for products of few rows. */
 const CLASS_ROWS = [16, 32, 96, 256] as const;
@@ -35,17 +34,17 @@ const DISPATCHES_MAX = 1 << 14;
 
 export interface SearchOptions {
   readonly clock?: Clock;
-  /** Measures hardly anything: the choice says nothing. */
-  readonly brief?: boolean;
+  /** Rows and columns of the weights. Default: far more workgroups than a GPU runs at a time. */
+  readonly width?: number;
 }
 
 /** Takes seconds. The device stays open. */
 export async function searchTuning(device: Device, options: SearchOptions = {}): Promise<Tuning> {
-  const { clock = systemClock, brief = false } = options;
+  const { clock = systemClock, width = WIDTH } = options;
   const machine = new Machine(device, { budgetBytes: Infinity, bindingBytesMax: Infinity });
   const found: Partial<Record<MatrixFormat, FormatTuning>> = {};
   for (const format of tunedFormats) {
-    const bench = new ProductBench(machine, { format, clock, brief });
+    const bench = new ProductBench(machine, { format, clock, width });
     try {
       found[format] = await bench.search();
     } finally {
@@ -58,16 +57,15 @@ export async function searchTuning(device: Device, options: SearchOptions = {}):
 /** One weight, and products with it. */
 class ProductBench {
   readonly #machine: Machine;
-  readonly #options: { format: MatrixFormat; clock: Clock; brief: boolean };
+  readonly #options: { format: MatrixFormat; clock: Clock; width: number };
   readonly #weight: Matrix;
   readonly #input: Tensor;
   readonly #out: Tensor;
 
-  constructor(machine: Machine, options: { format: MatrixFormat; clock: Clock; brief: boolean }) {
+  constructor(machine: Machine, options: { format: MatrixFormat; clock: Clock; width: number }) {
     this.#machine = machine;
     this.#options = options;
-    const { format, brief } = options;
-    const width = brief ? 64 : WIDTH;
+    const { format, width } = options;
     const packer = openReferenceBackend(); // packs nothing: zeros take as long
     const shape = { format, rows: width, columns: width };
     this.#weight = new Matrices(machine, packer).create(shape);
@@ -114,7 +112,7 @@ class ProductBench {
 
   /** So many dispatches that they take long enough. */
   async #calibrate(tuning: FormatTuning, rows: number): Promise<number> {
-    if (this.#options.brief) return 1;
+    await this.#time(tuning, { rows, dispatches: 1 }); // compiles
     let dispatches = 1;
     while (dispatches < DISPATCHES_MAX) {
       if (await this.#time(tuning, { rows, dispatches }) >= LEAST_MS) break;

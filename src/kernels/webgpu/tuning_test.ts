@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { systemClock } from "@/clock.ts";
 import { optionalTest } from "../../../tests/skip.ts";
 import { adapterObstacle, openDevice } from "./device.ts";
 import { defaultTuning, parseTuning, tileRowsOf, tuningText } from "./tuning.ts";
@@ -32,10 +33,15 @@ Deno.test("tileRowsOf() gives the choice of the class of rows", () => {
 });
 
 optionalTest(
-  { name: "searchTuning() measures a choice for every format", needs: [webGpu] },
+  { name: "searchTuning() measures every choice of every format", needs: [webGpu] },
   async () => {
     const device = await openDevice(navigator.gpu);
-    const tuning = await searchTuning(device, { brief: true });
+    // Everything seems to take the same time.
+    let nowMs = 0;
+    const clock = { ...systemClock, nowMs: () => nowMs += 7 };
+    const constant = await searchTuning(device, { width: 64, clock });
+    assert.deepEqual(constant, defaultTuning, "nothing is clearly faster");
+    const tuning = await searchTuning(device, { width: 96 });
     assert.deepEqual(parseTuning(JSON.parse(JSON.stringify(tuning))), tuning);
     device.gpu.destroy();
   },

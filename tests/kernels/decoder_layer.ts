@@ -1,12 +1,8 @@
-import assert from "node:assert/strict";
+/** A small decoder layer as the model records it, to compare ways of executing the same ops. */
 import { seededRandom } from "@/random.ts";
 import { reshape, type Tensor } from "@/tensor/tensor.ts";
-import { optionalTest } from "../../../tests/skip.ts";
-import type { Backend, KvCache, KvFormat, Matrix, MatrixFormat } from "../backend.ts";
-import { openWebGpuBackend } from "./backend.ts";
-import { adapterObstacle } from "./device.ts";
+import type { Backend, KvCache, KvFormat, Matrix, MatrixFormat } from "@/kernels/backend.ts";
 
-const webGpu = { tool: "webgpu", missing: await adapterObstacle(navigator.gpu) };
 const [WIDTH, HEADS, KV_HEADS, HEAD_WIDTH, INNER, PAGE_TOKENS] = [72, 4, 2, 32, 100, 16];
 const QUERY_WIDTH = HEADS * HEAD_WIDTH;
 const KEY_WIDTH = KV_HEADS * HEAD_WIDTH;
@@ -17,8 +13,16 @@ function floats(count: number, seed: number): Float32Array {
   return Float32Array.from({ length: count }, () => 2 * random() - 1);
 }
 
-/** A decoder layer on a backend: every tensor in one storage, as in a workspace, or each alone. */
-class Layer {
+export interface LayerOptions {
+  readonly rows: number;
+  readonly kv: KvFormat;
+  /** All tensors in one storage, as in a workspace, or each in its own. */
+  readonly together: boolean;
+  /** Of the sequence, with the rows, which are its last. */
+  readonly tokens: number;
+}
+
+export class DecoderLayer {
   readonly backend: Backend;
   readonly rows: number;
   readonly names: Record<string, Tensor> = {};
@@ -28,10 +32,7 @@ class Layer {
   readonly norms: Record<string, Tensor>;
   readonly table: Tensor;
 
-  constructor(
-    backend: Backend,
-    options: { rows: number; kv: KvFormat; together: boolean; tokens: number },
-  ) {
+  constructor(backend: Backend, options: LayerOptions) {
     const { rows, kv, together, tokens } = options;
     this.backend = backend;
     this.rows = rows;
@@ -150,122 +151,47 @@ class Layer {
   }
 
   /** All that the layers wrote. */
-  async results(): Promise<unknown[]> {
-    const values: unknown[] = [];
+  async results(): Promise<Record<string, number[]>> {
+    const values: Record<string, number[]> = {};
     for (const [name, tensor] of Object.entries(this.names)) {
-      const bits = await this.backend.read(tensor);
-      values.push([name, new Int32Array(bits.buffer, bits.byteOffset, bits.length)]);
+      const read = await this.backend.read(tensor);
+      values[name] = [...new Int32Array(read.buffer, read.byteOffset, read.length)];
     }
     for (let page = 0; page < this.cache.pages; page++) {
-      values.push(await this.backend.readKvPage(this.cache, page));
+      values[`page ${page}`] = [...await this.backend.readKvPage(this.cache, page)];
     }
     return values;
   }
 }
 
-/** Counts dispatches of all compute passes. */
-class DispatchCount implements Disposable {
-  count = 0;
-  readonly #dispatch = GPUComputePassEncoder.prototype.dispatchWorkgroups;
+/** Formats, row counts and lengths that take different kernels. */
+export const layerCases: readonly (LayerOptions & { readonly format: MatrixFormat })[] = [
+  ...(["f32", "bf16", "f16", "q8", "q4"] as const).map((format) => ({
+    ...{ format, kv: "f16" as const, rows: 1, together: true, tokens: 20 },
+  })),
+  { format: "q4", kv: "q8", rows: 3, together: true, tokens: 20 },
+  { format: "q8", kv: "f32", rows: 8, together: false, tokens: 20 },
+  { format: "f16", kv: "f16", rows: 5, together: false, tokens: 20 },
+  { format: "q4", kv: "f16", rows: 12, together: true, tokens: 40 },
+  { format: "q8", kv: "f16", rows: 1, together: true, tokens: 600 },
+];
 
-  constructor() {
-    const counter = { dispatched: () => void this.count++ };
-    const dispatch = this.#dispatch;
-    GPUComputePassEncoder.prototype.dispatchWorkgroups = function (...args) {
-      counter.dispatched();
-      return dispatch.apply(this, args);
-    };
-  }
-
-  [Symbol.dispose](): void {
-    GPUComputePassEncoder.prototype.dispatchWorkgroups = this.#dispatch;
-  }
+/** Tensors that recording at once leaves with other bits than a flush after every op. */
+export async function differencesOfLayer(
+  backend: Backend,
+  options: LayerOptions & { readonly format: MatrixFormat },
+): Promise<string[]> {
+  const layer = new DecoderLayer(backend, options);
+  await layer.pack(options.format);
+  layer.start();
+  await layer.record(() => backend.flush());
+  const expected = await layer.results();
+  layer.start();
+  await layer.record(() => Promise.resolve());
+  const results = await layer.results();
+  const { format, kv, rows, together, tokens } = options;
+  const label = `${format} ${kv} ${rows} of ${tokens}${together ? "" : " apart"}`;
+  return Object.keys(expected)
+    .filter((name) => String(results[name]) !== String(expected[name]))
+    .map((name) => `${label}: ${name}`);
 }
-
-const whole = () => Promise.resolve();
-
-optionalTest(
-  { name: "ops() of decoder layers give the bits of single dispatches", needs: [webGpu] },
-  async () => {
-    const backend = await openWebGpuBackend();
-    const cases = [
-      ...(["f32", "bf16", "f16", "q8", "q4"] as const).map((format) => ({
-        ...{ format, kv: "f16" as const, rows: 1, together: true, tokens: 20 },
-      })),
-      { format: "q4", kv: "q8", rows: 3, together: true, tokens: 20 },
-      { format: "q8", kv: "f32", rows: 8, together: false, tokens: 20 },
-      { format: "f16", kv: "f16", rows: 5, together: false, tokens: 20 },
-      { format: "q4", kv: "f16", rows: 12, together: true, tokens: 40 },
-      { format: "q8", kv: "f16", rows: 1, together: true, tokens: 600 },
-    ] as const;
-    for (const options of cases) {
-      const layer = new Layer(backend, options);
-      await layer.pack(options.format);
-      layer.start();
-      await layer.record(() => backend.flush());
-      const expected = await layer.results();
-      layer.start();
-      await layer.record(whole);
-      assert.deepEqual(await layer.results(), expected, JSON.stringify(options));
-    }
-    await backend.close();
-  },
-);
-
-optionalTest(
-  {
-    name: "ops() of a quantised decoder layer take nine dispatches, alone twenty-five",
-    needs: [webGpu],
-  },
-  async () => {
-    const backend = await openWebGpuBackend();
-    const layer = new Layer(backend, {
-      ...{ format: "q4", kv: "f16", rows: 1, together: true, tokens: 20 } as const,
-    });
-    await layer.pack("q4");
-    const count = async (after: () => Promise<void>) => {
-      layer.start();
-      using dispatches = new DispatchCount();
-      await layer.record(after);
-      await backend.flush();
-      return dispatches.count;
-    };
-    assert.equal(await count(() => backend.flush()), 50);
-    // The last sum has no norm behind it.
-    assert.equal(await count(whole), 19);
-    await backend.close();
-  },
-);
-
-optionalTest(
-  { name: "repeat() gives the bits of recording anew, and keeps to live buffers", needs: [webGpu] },
-  async () => {
-    const backend = await openWebGpuBackend();
-    const layer = new Layer(backend, { kv: "f16", rows: 2, together: true, tokens: 20 });
-    await layer.pack("q4");
-    let recorded = 0;
-    const run = async (seed: number, key: string) => {
-      layer.start(seed);
-      const value = await backend.repeat!({ owner: layer, key }, async () => {
-        await layer.record(whole);
-        return ++recorded;
-      });
-      return { value, results: await layer.results() };
-    };
-    const first = await run(7, "a");
-    const other = await run(8, "b");
-    assert.notDeepEqual(other.results, first.results);
-    assert.deepEqual(await run(7, "a"), first);
-    assert.deepEqual(await run(8, "b"), other);
-    assert.equal(recorded, 2);
-    // A buffer that goes takes the kept dispatches along, which might name it.
-    backend.free(backend.allocate("f32", [64]));
-    assert.deepEqual((await run(7, "a")).results, first.results);
-    assert.equal(recorded, 3);
-    for (let i = 0; i < 10; i++) await run(i, `many ${i}`);
-    assert.equal(recorded, 13);
-    assert.deepEqual((await run(7, "a")).results, first.results);
-    assert.equal(recorded, 14);
-    await backend.close();
-  },
-);
