@@ -38,10 +38,10 @@ optionalTest(
     const device = await openDevice(navigator.gpu);
     // Everything seems to take the same time.
     let nowMs = 0;
-    const clock = { ...systemClock, nowMs: () => nowMs += 7 };
-    const constant = await searchTuning(device, { width: 64, clock });
+    const clock = { ...systemClock, nowMs: () => nowMs += 70 };
+    const constant = await searchTuning(device, { width: 32, clock });
     assert.deepEqual(constant, defaultTuning, "nothing is clearly faster");
-    const tuning = await searchTuning(device, { width: 96 });
+    const tuning = await searchTuning(device, { width: 64 });
     assert.deepEqual(parseTuning(JSON.parse(JSON.stringify(tuning))), tuning);
     device.gpu.destroy();
   },
