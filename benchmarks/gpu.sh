@@ -22,7 +22,7 @@ programs=(src/main.ts src/bench/group_process.ts src/kernels/webgpu tests/kernel
   tests/server/gpu_loss_test.ts tests/cluster/mixed_classes_test.ts)
 
 # Names of the tests that run on a GPU.
-readonly gpu_tests='webgpu|GPU|matmul|binding|memory that|uning|places|mixed-classes|own class'
+readonly gpu_tests='webgpu|GPU|matmul|binding|memory that|granted|uning|places|mixed-classes|own class'
 
 make_bundle() {
   local out=$1 scratch folder deno
