@@ -54,7 +54,7 @@ make_bundle() {
       Deno.removeSync("deno.lock");'
     env DENO_DIR="$folder/offline/cache" offline/deno cache --quiet --no-check "${modules[@]}"
     # Compiled code is made anew there, and nobody reads types and maps.
-    rm -rf offline/cache/gen offline/cache/*_cache_v* kernels-rs tests/fixtures/model/video
+    rm -rf offline/cache/gen offline/cache/*_cache_v* kernels-rs models/nano-moe tests/fixtures/model/video
     rm tests/kernels/browser_*_test.ts
     find offline/cache/npm \( -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.map' \) -delete
   )

@@ -43,6 +43,7 @@ export async function dispatchMs({ loaded: { model }, backend, clock }: Rig): Pr
       const read = sampler.record(logits, [greedy]);
       await backend.flush();
       underWay.push(read());
+      await undefined; // reads are sent together when their callers have run
       busyMs += clock.nowMs() - startMs;
     }
     await Promise.all(underWay);

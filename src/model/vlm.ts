@@ -65,7 +65,7 @@ export class VisionLanguageModel implements LanguageModel {
   readonly #bounds: ModelBounds;
   readonly #ropeTable: Tensor;
   readonly #mergeOrders = new Map<number, Tensor>();
-  readonly #inputs = new Map<string, Tensor>();
+  readonly #inputs = new Map<string, { tensor: Tensor; values: Int32Array }>();
   /** Numbers of the storages that steps took their ids from. */
   readonly #sources = new WeakMap<Storage, number>();
   #sourceCount = 0;
@@ -241,17 +241,24 @@ export class VisionLanguageModel implements LanguageModel {
     };
   }
 
-  /** Host values of the current step, in storage that is kept and only ever grows. */
+  /**
+   * Host values of the current step, in storage that is kept and only ever grows. Ops only read
+   * them, so values of the last step need no writing.
+   */
   #input(name: string, values: Int32Array, shape: readonly number[] = [values.length]): Tensor {
     let held = this.#inputs.get(name);
-    if (held === undefined || held.shape[0]! < values.length) {
-      if (held) this.backend.free(held);
-      held = this.backend.allocate("i32", [Math.max(64, 2 * values.length)]);
-      this.#inputs.set(name, held);
+    if (held === undefined || held.tensor.shape[0]! < values.length) {
+      if (held) this.backend.free(held.tensor);
+      const tensor = this.backend.allocate("i32", [Math.max(64, 2 * values.length)]);
+      this.#inputs.set(name, held = { tensor, values: new Int32Array(0) });
     }
-    const view = { ...held, shape };
-    if (values.length > 0) this.backend.write({ ...held, shape: [values.length] }, values);
-    return view;
+    const isKnown = values.length === held.values.length &&
+      values.every((value, i) => value === held.values[i]);
+    if (!isKnown) {
+      this.backend.write({ ...held.tensor, shape: [values.length] }, values);
+      held.values = values.slice();
+    }
+    return { ...held.tensor, shape };
   }
 
   get #visionBackend(): Backend {

@@ -280,15 +280,19 @@ export class Machine {
     const reading = this.#reading;
     if (reading === undefined) return;
     this.#reading = undefined;
+    this.#copyOut(reading).then(reading.bytes.resolve, reading.bytes.reject);
+  }
+
+  async #copyOut({ parts, sizeBytes }: Reading): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#failure) throw this.#failure;
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    const size = Math.max(4, reading.sizeBytes);
-    const staging = this.#gpu.createBuffer({ size, usage });
+    const staging = this.#gpu.createBuffer({ size: Math.max(4, sizeBytes), usage });
     this.submit((encoder) => {
-      for (const { block, from, at, size } of reading.parts) {
+      for (const { block, from, at, size } of parts) {
         if (size > 0) encoder.copyBufferToBuffer(block.buffer, from, staging, at, size);
       }
     });
-    this.#arrival(staging).then(reading.bytes.resolve, reading.bytes.reject);
+    return await this.#arrival(staging);
   }
 
   /** What is copied into a staging buffer, which goes afterwards. */
