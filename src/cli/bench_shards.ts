@@ -39,6 +39,8 @@ interface LayerTimes {
   readonly wire: number;
   /** In that shard's queue, and for our own bookkeeping. */
   readonly wait: number;
+  /** Blocked for longer than the computing takes on the cores that there are, however it is shared. */
+  readonly beyondCores: number;
   readonly nodes: number;
 }
 
@@ -134,7 +136,10 @@ function timesOf({ startEpochMs, endEpochMs, children = [] }: EndedSpan): LayerT
     0,
   );
   const wait = blocked - compute - wire;
-  return { blocked, compute, computeAll, wire, wait, nodes: children.length };
+  const nodes = children.length;
+  const cores = Math.min(navigator.hardwareConcurrency, nodes);
+  const beyondCores = Math.max(0, blocked - Math.max(compute, computeAll / cores));
+  return { blocked, compute, computeAll, wire, wait, beyondCores, nodes };
 }
 
 function row(name: string, values: readonly number[], unit = "ms"): string {
@@ -210,6 +215,7 @@ function printLayers(layers: readonly LayerTimes[], print: (line: string) => voi
   }
   const overheads = (some: readonly LayerTimes[]) => some.map(({ wire, wait }) => wire + wait);
   print(row("cluster/layer/wire+wait", overheads(layers)));
+  print(row("cluster/layer/beyond-cores", layers.map((times) => times.beyondCores)));
   print(row("cluster/layer/nodes", layers.map(({ nodes }) => nodes), ""));
   for (const [nodes, some = []] of Map.groupBy(layers, ({ nodes }) => nodes)) {
     const name = `cluster/layer/wire+wait/${nodes}-nodes`;

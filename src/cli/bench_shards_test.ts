@@ -14,14 +14,15 @@ Deno.test("benchShards() says where the time of a layer call goes", async () => 
     }),
   );
   const names = [...medians.keys()];
-  assert.deepEqual(names.slice(0, 9), [
+  assert.deepEqual(names.slice(0, 10), [
     ...["cluster/token/alone", "cluster/token/2-shards", "cluster/layer/blocked"],
     ...["cluster/layer/compute", "cluster/layer/compute-of-all", "cluster/layer/wire"],
-    ...["cluster/layer/wait", "cluster/layer/wire+wait", "cluster/layer/nodes"],
+    ...["cluster/layer/wait", "cluster/layer/wire+wait"],
+    ...["cluster/layer/beyond-cores", "cluster/layer/nodes"],
   ]);
   // By nodes, and what the scheduler knows where it keeps books.
   const rest = /^cluster\/(layer\/wire\+wait\/[12]-nodes|cores\/(front|shards))$/;
-  for (const name of names.slice(9)) assert.match(name!, rest);
-  assert.ok(names.length > 9);
+  for (const name of names.slice(10)) assert.match(name!, rest);
+  assert.ok(names.length > 10);
   for (const [name, median] of medians) assert.ok(median > 0, name);
 });
