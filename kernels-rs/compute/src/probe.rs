@@ -23,14 +23,17 @@ pub unsafe fn probe<V: Dot>(op: &Probe, team: &Team) {
     *op.out.add(team.thread) = result;
 }
 
-/// Reads this thread's share of `count` bytes once.
+/// Reads this thread's share of `count` bytes once, as products do: the first half beside the second.
 unsafe fn read<V: Vector>(memory: *const u8, count: usize, team: &Team) -> f32 {
-    let share = team.share(count / READ_BYTES, 1);
+    let share = team.share(count / (2 * READ_BYTES), 1);
+    let half = share.len() * READ_BYTES;
+    let memory = memory.add(share.start * 2 * READ_BYTES);
     let mut sums = [V::load_int(memory.cast()); READ_BYTES / 16];
-    for turn in share {
-        let from = memory.add(turn * READ_BYTES);
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = V::add_int(*sum, V::load_int(from.add(16 * i).cast()));
+    for turn in 0..share.len() {
+        for from in [memory.add(turn * READ_BYTES), memory.add(half + turn * READ_BYTES)] {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = V::add_int(*sum, V::load_int(from.add(16 * i).cast()));
+            }
         }
     }
     let total = sums.into_iter().reduce(V::add_int);

@@ -14,18 +14,23 @@ use std::sync::atomic::Ordering::SeqCst;
 /// The records are whole and their pointers are valid for the shapes they state.
 pub unsafe fn run<V: Dot>(program: *const u64, count: usize, team: &Team) {
     for index in 0..count {
-        execute::<V>(program.add(index * (RECORD_BYTES / 8)), team);
+        let record = program.add(index * (RECORD_BYTES / 8));
+        let previous = (index > 0).then(|| record.sub(RECORD_BYTES / 8));
+        execute::<V>(record, previous, team);
         team.meet();
     }
 }
 
-unsafe fn execute<V: Dot>(record: *const u64, team: &Team) {
+unsafe fn execute<V: Dot>(record: *const u64, previous: Option<*const u64>, team: &Team) {
+    let has_rows = || previous.is_some_and(|previous| matmul::finds_rows(previous, record));
     match record.read() {
         PackRows::OPCODE => pack::pack_rows::<V>(&PackRows::read(record), team),
         GatherRows::OPCODE => pack::gather_rows(&GatherRows::read(record), team),
         CopyRows::OPCODE => elementwise::copy_rows(&CopyRows::read(record), team),
-        Matmul::OPCODE => matmul::matmul::<V>(&Matmul::read(record), team),
-        ExpertMatmul::OPCODE => matmul::expert_matmul::<V>(&ExpertMatmul::read(record), team),
+        Matmul::OPCODE => matmul::matmul::<V>(&Matmul::read(record), has_rows(), team),
+        ExpertMatmul::OPCODE => {
+            matmul::expert_matmul::<V>(&ExpertMatmul::read(record), has_rows(), team);
+        }
         RmsNorm::OPCODE => norm::rms_norm::<V>(&RmsNorm::read(record), team),
         LayerNorm::OPCODE => norm::layer_norm::<V>(&LayerNorm::read(record), team),
         Rope::OPCODE => rope::rope::<V>(&Rope::read(record), team),

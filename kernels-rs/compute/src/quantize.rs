@@ -111,15 +111,13 @@ pub unsafe fn quantize_activations<V: Vector>(
 #[inline(always)]
 unsafe fn quantize_whole_group<V: Vector>(from: *const f32, to: *mut ActivationGroup) {
     let values: [V; GROUP / 4] = std::array::from_fn(|i| V::load(from.add(4 * i)));
-    let mut largest = values[0].abs();
-    for value in &values[1..] {
-        largest = largest.max(value.abs());
-    }
+    // NaN counts as zero.
+    let largest = values.iter().fold(V::splat(0.0), |largest, value| largest.at_least(value.abs()));
     let largest = lane_max(largest);
     let inverse = V::splat(if largest == 0.0 { 0.0 } else { 127.0 / largest });
     let (low, high) = (V::splat(-127.0), V::splat(127.0));
     let codes: [V::Int; GROUP / 4] =
-        values.map(|value| value.mul(inverse).nearest().max(low).min(high).to_int());
+        values.map(|value| value.mul(inverse).nearest().at_least(low).at_most(high).to_int());
     let sum: i32 =
         codes.into_iter().reduce(V::add_int).map_or(0, |sum| V::int_lanes(sum).iter().sum());
     let place = (&raw mut (*to).codes).cast::<i8>();

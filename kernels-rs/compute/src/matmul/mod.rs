@@ -155,7 +155,8 @@ impl Product {
         }
     }
 
-    /// One row through all panels, two at a time.
+    /// One row through all panels, those of the first half beside those of the second: two long
+    /// streams, which mostly enter new pages of memory together and wait for them once.
     unsafe fn row_strip<V: Dot, F: GroupFormat>(
         &self,
         row: usize,
@@ -164,8 +165,8 @@ impl Product {
         out: &impl Fn(usize) -> *mut f32,
     ) {
         let pairs = panels.len() / 2;
-        for pair in 0..pairs {
-            self.pair_tile::<V, F>(input, panels.start + 2 * pair, row, out);
+        for panel in panels.start..panels.start + pairs {
+            self.pair_tile::<V, F>(input, [panel, panel + pairs], row, out);
         }
         for panel in panels.start + 2 * pairs..panels.end {
             self.narrow_tile::<V, F, 1>(input, panel, row, out);
@@ -176,15 +177,16 @@ impl Product {
     unsafe fn pair_tile<V: Dot, F: GroupFormat>(
         &self,
         tile: *const u8,
-        panel: usize,
+        panels: [usize; 2],
         row: usize,
         out: &impl Fn(usize) -> *mut f32,
     ) {
-        let weights = self.weight.add(panel * self.panel_bytes);
+        let weights = self.weight.add(panels[0] * self.panel_bytes);
+        let stride = (panels[1] - panels[0]) * self.panel_bytes;
         let groups = self.panel_bytes / F::GROUP_BYTES;
-        let sums = integer::pair_sums::<V, F>(tile, weights, self.panel_bytes, groups);
-        for (p, panel_sums) in sums.into_iter().enumerate() {
-            self.finish(panel_sums, panel + p, out(row));
+        let sums = integer::pair_sums::<V, F>(tile, weights, stride, groups);
+        for (panel_sums, panel) in sums.into_iter().zip(panels) {
+            self.finish(panel_sums, panel, out(row));
         }
     }
 
@@ -284,7 +286,51 @@ fn block_row_bytes(format: Format, columns: usize, quantized: &QuantizedRows) ->
     }
 }
 
-pub unsafe fn matmul<V: Dot>(op: &Matmul, team: &Team) {
+/// The rows that a product quantises, and where it keeps them.
+#[derive(PartialEq)]
+struct Source {
+    input: *const f32,
+    rows: usize,
+    columns: usize,
+    scratch: *mut u8,
+}
+
+impl Source {
+    /// That of a record, with the end of what its product writes; none unless it quantises.
+    unsafe fn of(record: *const u64) -> Option<(Self, Range<*const f32>)> {
+        let (source, format, out, outputs) = match record.read() {
+            Matmul::OPCODE => {
+                let Matmul { rows, input, columns, scratch, format, out, width, .. } =
+                    Matmul::read(record);
+                (Self { input, rows, columns, scratch }, format, out, rows * width)
+            }
+            ExpertMatmul::OPCODE => {
+                let ExpertMatmul { input_rows, input, columns, scratch, format, .. } =
+                    ExpertMatmul::read(record);
+                let ExpertMatmul { out, places, width, .. } = ExpertMatmul::read(record);
+                (Self { input, rows: input_rows, columns, scratch }, format, out, places * width)
+            }
+            _ => return None,
+        };
+        let out = out.cast_const();
+        Format::of(format).codes().map(|_| (source, out..out.wrapping_add(outputs)))
+    }
+}
+
+/// Whether the product of `record` finds its rows quantised by that of `previous`, the record before
+/// it.
+pub unsafe fn finds_rows(previous: *const u64, record: *const u64) -> bool {
+    let (Some((left, written)), Some((needed, _))) = (Source::of(previous), Source::of(record))
+    else {
+        return false;
+    };
+    let input_end = needed.input.wrapping_add(needed.rows * needed.columns);
+    let is_overwritten = written.start < input_end && needed.input < written.end;
+    left == needed && !is_overwritten
+}
+
+/// With `has_rows`, the quantised rows are in their place already.
+pub unsafe fn matmul<V: Dot>(op: &Matmul, has_rows: bool, team: &Team) {
     let product = Product {
         weight: op.weight,
         panel_bytes: op.panel_bytes,
@@ -294,7 +340,7 @@ pub unsafe fn matmul<V: Dot>(op: &Matmul, team: &Team) {
     };
     let format = Format::of(op.format);
     let quantized = QuantizedRows::new(op.scratch, op.columns);
-    if format.codes().is_some() {
+    if format.codes().is_some() && !has_rows {
         quantized.fill::<V>(op.input, op.rows, op.columns, team);
     }
     let row_bytes = block_row_bytes(format, op.columns, &quantized);
@@ -313,10 +359,11 @@ pub unsafe fn matmul<V: Dot>(op: &Matmul, team: &Team) {
     }
 }
 
-pub unsafe fn expert_matmul<V: Dot>(op: &ExpertMatmul, team: &Team) {
+/// With `has_rows`, the quantised rows are in their place already.
+pub unsafe fn expert_matmul<V: Dot>(op: &ExpertMatmul, has_rows: bool, team: &Team) {
     let format = Format::of(op.format);
     let quantized = QuantizedRows::new(op.scratch, op.columns);
-    if format.codes().is_some() {
+    if format.codes().is_some() && !has_rows {
         quantized.fill::<V>(op.input, op.input_rows, op.columns, team);
     }
     let row_bytes = block_row_bytes(format, op.columns, &quantized);
@@ -369,6 +416,7 @@ mod tests {
     use super::*;
     use crate::pack::GROUP;
     use crate::quantize::ACTIVATION_BYTES;
+    use crate::record::RECORD_BYTES;
     use crate::simd::scalar::Scalar;
     use crate::team::tests::with_team;
     use crate::testing::{assert_close, PackedMatrix, Random};
@@ -405,9 +453,35 @@ mod tests {
                 blocks: blocks_at as *mut u8,
                 block_rows,
             };
-            matmul::<Scalar>(&op, team);
+            matmul::<Scalar>(&op, false, team);
         });
         out
+    }
+
+    #[test]
+    fn rows_quantised_by_the_record_before_are_found() {
+        let memory = [0f32; 64];
+        let (input, other) = (memory.as_ptr() as u64, memory[32..].as_ptr() as u64);
+        let record = |input: u64, format: u64, out: u64| {
+            let mut record = [0u64; RECORD_BYTES / 8];
+            let slots = [1, input, 0, format, 0, 16, 8, 0, out, 1 << 20, 0, 8];
+            record[0] = Matmul::OPCODE;
+            record[1..=slots.len()].copy_from_slice(&slots);
+            record
+        };
+        let finds = |previous: [u64; RECORD_BYTES / 8], record: [u64; RECORD_BYTES / 8]| unsafe {
+            finds_rows(previous.as_ptr(), record.as_ptr())
+        };
+        let first = record(input, 4, other);
+        assert!(finds(first, record(input, 4, other + 32)));
+        assert!(finds(first, record(input, 3, other + 32)));
+        assert!(!finds(first, record(other, 4, input)), "another input");
+        assert!(!finds(record(input, 0, other), first), "floats before");
+        assert!(!finds(first, record(input, 0, other)), "floats after");
+        assert!(!finds(record(input, 4, input + 60), first), "its last value is overwritten");
+        let mut norm = first;
+        norm[0] = crate::record::RmsNorm::OPCODE;
+        assert!(!finds(norm, first), "something else before");
     }
 
     /// Input values as the format's kernel sees them.
