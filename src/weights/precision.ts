@@ -84,8 +84,20 @@ const table: Readonly<Record<string, Row>> = {
   "decoder.head": { q8: "q8", q4: "q8", q4Outer: "q8", q4Uniform: "q4" },
 };
 
-/** Roles of the tower that follow `Precision.vision`; the patch projection reads pixels: as stored. */
-const visionLinears = ["query", "key", "value", "output", "gate", "up", "down"];
+/**
+ * The tower's linears under `Precision.vision`; the patch projection reads pixels: as stored. Errors
+ * of values and of what attention puts out go straight into the features: at full depth the cosine
+ * of visual tokens rises from 0.975 to 0.991 with these two in q8, a sixth of all operations.
+ */
+const visionTable: Readonly<Record<string, { readonly q8: Rule; readonly q4: Rule }>> = {
+  query: { q8: "q8", q4: "q4" },
+  key: { q8: "q8", q4: "q4" },
+  value: { q8: "q8", q4: "q8" },
+  output: { q8: "q8", q4: "q8" },
+  gate: { q8: "q8", q4: "q4" },
+  up: { q8: "q8", q4: "q4" },
+  down: { q8: "q8", q4: "q4" },
+};
 
 /** What a weight does, whatever its layer: "decoder.query", "expert.up", "vision.patch", … */
 export function roleOf(name: TensorName): string {
@@ -112,8 +124,8 @@ function ruleOf(name: TensorName, precision: Precision, decoderLayers: number): 
   const role = roleOf(name);
   const [part, what] = role.split(".");
   if (part === "vision") {
-    const quantised = precision.vision !== "none" && visionLinears.includes(what!);
-    return quantised ? precision.vision as "q8" | "q4" : "stored";
+    const { vision } = precision;
+    return vision === "none" ? "stored" : visionTable[what!]?.[vision] ?? "stored";
   }
   const row = table[role];
   if (row === undefined) throw new RangeError(`No precision is planned for ${name} (${role})`);
