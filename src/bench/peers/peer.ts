@@ -43,7 +43,7 @@ export interface Peer {
 }
 
 /** The error of a peer that is not installed. */
-export function missingPeer(name: PeerName, remedy: string): OperatingError {
+export function missingPeer(name: string, remedy: string): OperatingError {
   return new OperatingError("unavailable", `Cannot compare with ${name}: ${remedy}`);
 }
 

@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { OperatingError } from "@/errors.ts";
+import { missingPeer } from "./peer.ts";
 import { type StepMeasurement, stepOptimizer, type StepTask } from "../training_step.ts";
 
 const script = fileURLToPath(new URL("pytorch_step.py", import.meta.url));
@@ -24,9 +25,9 @@ export async function findPytorch(context: PytorchContext): Promise<string> {
     if (await runs(program, ["-c", "import numpy, torch"])) return program;
   }
   const folder = dirname(dirname(environmentPython(context)));
-  throw new OperatingError(
-    "unavailable",
-    `Cannot compare with PyTorch: no python3 on the path or in ${folder} imports it; ` +
+  throw missingPeer(
+    "PyTorch",
+    `no python3 on the path or in ${folder} imports it; ` +
       `python3 -m venv ${folder} && ${folder}/bin/pip install torch numpy`,
   );
 }

@@ -4,6 +4,7 @@
  */
 import { assert } from "@/assert.ts";
 import { rowsOf, widthOf } from "@/tensor/tensor.ts";
+import { attendingRows, segmentSizes, writtenRows } from "../attention_shapes.ts";
 import type { Ops } from "../ops.ts";
 import { expectShape, expectSize } from "../shape.ts";
 import { attention, segmentAttention } from "./attention.ts";
@@ -149,11 +150,10 @@ function elementwiseOps(
 
 function attentionOps(record: RecordOp): Pick<Ops, "writeKv" | "attention" | "segmentAttention"> {
   return {
-    writeKv({ cache, layer, key, value, slot }) {
-      const rows = widthOf(slot) * rowsOf(slot);
+    writeKv(args) {
+      const { cache, layer, key, value, slot } = args;
       assert(layer >= 0 && layer < cache.layers, `layer ${layer} of ${cache.layers}`);
-      expectShape("key", key, [rows, cache.kvHeads * cache.headWidth]);
-      expectShape("value", value, [rows, cache.kvHeads * cache.headWidth]);
+      writtenRows(args);
       const views = {
         cache,
         layer,
@@ -164,13 +164,9 @@ function attentionOps(record: RecordOp): Pick<Ops, "writeKv" | "attention" | "se
       record(() => writeKv(views));
     },
     attention(args) {
-      const { query, cache, layer, rowSequence, rowLength, pageTable, heads, out } = args;
+      const { query, cache, layer, rowSequence, rowLength, pageTable, out } = args;
       assert(layer >= 0 && layer < cache.layers, `layer ${layer} of ${cache.layers}`);
-      assert(heads % cache.kvHeads === 0, `${heads} heads over ${cache.kvHeads} kv heads`);
-      expectShape("query", query, [rowsOf(out), heads * cache.headWidth]);
-      expectShape("out", out, [rowsOf(query), heads * cache.headWidth]);
-      expectSize("rowSequence", rowSequence, rowsOf(query));
-      expectSize("rowLength", rowLength, rowsOf(query));
+      attendingRows(args);
       const views = {
         ...args,
         query: f32View(query),
@@ -183,20 +179,14 @@ function attentionOps(record: RecordOp): Pick<Ops, "writeKv" | "attention" | "se
       record(() => attention(views));
     },
     segmentAttention(args) {
-      const { query, key, value, segmentRows, heads, out } = args;
-      const rows = rowsOf(query);
-      const width = widthOf(query);
-      assert(rows % segmentRows === 0, `${rows} rows in segments of ${segmentRows}`);
-      assert(width % heads === 0, `${heads} heads in width ${width}`);
-      for (const [name, tensor] of Object.entries({ key, value, out })) {
-        expectShape(name, tensor, [rows, width]);
-      }
+      const { query, key, value, out } = args;
+      const { headWidth } = segmentSizes(args);
       const views = {
         ...args,
         query: f32View(query),
         key: f32View(key),
         value: f32View(value),
-        headWidth: width / heads,
+        headWidth,
         out: f32View(out),
       };
       record(() => segmentAttention(views));

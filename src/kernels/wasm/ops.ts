@@ -5,6 +5,7 @@
 import { assert } from "@/assert.ts";
 import { limits } from "@/limits.ts";
 import { rowsOf, type Tensor, widthOf } from "@/tensor/tensor.ts";
+import { attendingRows, segmentSizes, writtenRows } from "../attention_shapes.ts";
 import type { KvCache, Matrix } from "../backend.ts";
 import { expertBytes, GROUP_COLUMNS, isQuantised, panelBytes } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
@@ -255,12 +256,10 @@ function cacheSlots(machine: Machine, cache: KvCache, layer: number) {
 
 function attentionOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
   return {
-    writeKv({ cache, layer, key, value, slot }) {
-      const rows = sizeOf(slot);
-      expectShape("key", key, [rows, cache.kvHeads * cache.headWidth]);
-      expectShape("value", value, [rows, cache.kvHeads * cache.headWidth]);
+    writeKv(args) {
+      const { cache, layer, key, value, slot } = args;
       machine.record("writeKv", {
-        rows,
+        rows: writtenRows(args),
         key: machine.address(key),
         value: machine.address(value),
         slot: machine.address(slot, "i32"),
@@ -269,12 +268,7 @@ function attentionOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
     },
     attention(args) {
       const { query, cache, layer, rowSequence, rowLength, pageTable, heads, scale, out } = args;
-      const rows = rowsOf(query);
-      assert(heads % cache.kvHeads === 0, `${heads} heads over ${cache.kvHeads} kv heads`);
-      expectShape("query", query, [rows, heads * cache.headWidth]);
-      expectShape("out", out, [rows, heads * cache.headWidth]);
-      expectSize("rowSequence", rowSequence, rows);
-      expectSize("rowLength", rowLength, rows);
+      const rows = attendingRows(args);
       const threadFloats = attentionFloats({ headWidth: cache.headWidth, chunks: 1 });
       machine.record("attention", {
         rows,
@@ -297,15 +291,9 @@ function attentionOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
 
 function segmentOps(machine: Machine): Pick<Ops, "segmentAttention"> {
   return {
-    segmentAttention({ query, key, value, segmentRows, heads, scale, out }) {
-      const rows = rowsOf(query);
-      const width = widthOf(query);
-      assert(segmentRows >= 1 && rows % segmentRows === 0, `${rows} rows in ${segmentRows}s`);
-      assert(width % heads === 0, `${heads} heads in width ${width}`);
-      for (const [name, tensor] of Object.entries({ key, value, out })) {
-        expectShape(name, tensor, [rows, width]);
-      }
-      const headWidth = width / heads;
+    segmentAttention(args) {
+      const { query, key, value, segmentRows, heads, scale, out } = args;
+      const { rows, headWidth } = segmentSizes(args);
       assert(headWidth <= limits.headWidthMax, `head width ${headWidth}`);
       const threadFloats = attentionFloats({ headWidth, chunks: segmentChunks(segmentRows) });
       machine.record("segmentAttention", {

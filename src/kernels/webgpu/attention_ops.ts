@@ -1,10 +1,10 @@
 /** Ops around the KV cache, and attention inside segments. */
 import { assert } from "@/assert.ts";
 import { rowsOf, widthOf } from "@/tensor/tensor.ts";
+import { attendingRows, segmentSizes, writtenRows } from "../attention_shapes.ts";
 import type { KvCache } from "../backend.ts";
 import { GROUP_COLUMNS } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
-import { expectShape, expectSize, sizeOf } from "../shape.ts";
 import type { Codes } from "./activations.ts";
 import type { Machine } from "./machine.ts";
 import { cacheLayer, rangeOf } from "./ranges.ts";
@@ -28,10 +28,9 @@ export function attentionOps(
 
 function pagedOps(machine: Machine, shared: boolean): Pick<Ops, "writeKv" | "attention"> {
   return {
-    writeKv({ cache, layer, key, value, slot }) {
-      const rows = sizeOf(slot);
-      expectShape("key", key, [rows, cache.kvHeads * cache.headWidth]);
-      expectShape("value", value, [rows, cache.kvHeads * cache.headWidth]);
+    writeKv(args) {
+      const { cache, layer, key, value, slot } = args;
+      const rows = writtenRows(args);
       const { range, numbers } = cacheLayer(cache, layer);
       const count = rows * cache.kvHeads * numbers.rowWords;
       machine.record(writeKv(cache.format), {
@@ -69,12 +68,7 @@ export function recordPaged(
   options: { shared: boolean; codes?: Codes },
 ): void {
   const { query, cache, layer, rowSequence, rowLength, pageTable, heads, scale, out } = args;
-  const rows = rowsOf(query);
-  assert(heads % cache.kvHeads === 0, `${heads} heads over ${cache.kvHeads} kv heads`);
-  expectShape("query", query, [rows, heads * cache.headWidth]);
-  expectShape("out", out, [rows, heads * cache.headWidth]);
-  expectSize("rowSequence", rowSequence, rows);
-  expectSize("rowLength", rowLength, rows);
+  const rows = attendingRows(args);
   const { range, numbers: layout } = cacheLayer(cache, layer);
   const numbers = { ...layout, rows, heads, sequencePages: widthOf(pageTable), scale };
   const tensors = {
@@ -133,14 +127,9 @@ function recordRows(
 
 function segmentOps(machine: Machine, shared: boolean): Pick<Ops, "segmentAttention"> {
   return {
-    segmentAttention({ query, key, value, segmentRows, heads, scale, out }) {
-      const [rows, width] = [rowsOf(query), widthOf(query)];
-      assert(segmentRows >= 1 && rows % segmentRows === 0, `${rows} rows in ${segmentRows}s`);
-      assert(width % heads === 0, `${heads} heads in width ${width}`);
-      for (const [name, tensor] of Object.entries({ key, value, out })) {
-        expectShape(name, tensor, [rows, width]);
-      }
-      const headWidth = width / heads;
+    segmentAttention(args) {
+      const { query, key, value, segmentRows, heads, scale, out } = args;
+      const { rows, headWidth } = segmentSizes(args);
       assert(headWidth <= shaders.HEAD_WIDTH_MAX, `head width ${headWidth}`);
       const tensors = {
         query: rangeOf(query),
