@@ -5,7 +5,6 @@
  * after any interruption. `--help` lists what it takes.
  */
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { OperatingError } from "@/errors.ts";
 import {
   nothingBook,
@@ -16,11 +15,10 @@ import {
 import { readModelFolder, writeModelFolder } from "@/training/making/model_folder.ts";
 import { growResolution } from "@/training/making/resolution_growth.ts";
 import { upcycleModel } from "@/training/making/sparse_upcycling.ts";
-import { type CardScore, cardWithScores } from "@/training/pipeline/model_card.ts";
 import { parseFlags } from "./flags.ts";
+import { scoreNano, SECOND_RENDERER_ITEMS } from "./nano_scores.ts";
 import { newNano } from "./new_nano.ts";
 import { printLine } from "./terminal.ts";
-import { train } from "./train.ts";
 import { runStages } from "./train_pipeline.ts";
 
 const USAGE = `deno task nano [FLAGS]
@@ -32,7 +30,12 @@ const USAGE = `deno task nano [FLAGS]
   --threads N        compute threads (one per core)
   --sparse           make a model of 8 experts, 2 per token, of the last one, then balance it
   --export DIR       write the last model there in bfloat16, with scores.json and its card's table
+  --score DIR        make nothing: score the model in DIR, write its scores.json and its card's table
+  --items FILE       the second renderer's items for the scores (those of the tests)
   --count N          items per task that the scores are of (1000)`;
+
+/** Items per task of a card's scores. */
+const SCORED_ITEMS = 1000;
 
 /** Side of a tile by stage: small tiles first, several times as many pictures in the same time. */
 const tileSizes: Readonly<Record<string, number>> = {
@@ -41,17 +44,6 @@ const tileSizes: Readonly<Record<string, number>> = {
   fine_grained: 168,
   world_knowledge: 224,
 };
-
-const fileOf = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-
-/** Conditions of the scores: the column's name, and the flags that say who draws what. */
-const conditions: readonly (readonly [name: string, flags: readonly string[]])[] = [
-  ["makers, new seed", []],
-  ["makers, thinking", ["--thinking", "--task=arithmetic", "--task=word_problem"]],
-  ["makers, new words and typefaces", ["--held-out"]],
-  ["second renderer", ["--items", fileOf("tests/fixtures/nano/held_out.jsonl")]],
-  ["handwriting of people", ["--items", fileOf("models/nano/held_out/digits.bin")]],
-];
 
 interface Options {
   readonly folder: string;
@@ -62,7 +54,10 @@ interface Options {
 }
 
 function readArguments(args: readonly string[]): Options {
-  const known = ["out", "model", "from", "until", "steps-share", "threads", "export", "count"];
+  const known = [
+    ...["out", "model", "from", "until", "steps-share", "threads"],
+    ...["export", "score", "items", "count"],
+  ];
   const values = new Map<string, string>();
   let sparse = false;
   for (let i = 0; i < args.length; i++) {
@@ -129,29 +124,31 @@ async function makeSparse(dense: string, { folder, shared }: Options): Promise<s
 async function exportModel(model: string, options: Options): Promise<void> {
   const out = resolve(options.values.get("export")!);
   await writeModelFolder(out, await readModelFolder(model), "BF16");
-  const scores: CardScore[] = [];
-  for (const [condition, drawing] of conditions) {
-    const json = join(options.folder, "scores.json");
-    const count = options.values.get("count") ?? "1000";
-    const flags = ["score", "--model", out, "--count", count, "--json", json, ...drawing];
-    await train(parseFlags("train", flags));
-    const report = JSON.parse(await Deno.readTextFile(json)) as {
-      tasks: { task: string; count: number; right: number }[];
-    };
-    for (const { task, count, right } of report.tasks) {
-      scores.push({ task, condition, count, right });
-    }
-  }
-  await Deno.writeTextFile(join(out, "scores.json"), JSON.stringify(scores, null, 1) + "\n");
-  const card = join(out, "README.md");
-  const text = await Deno.readTextFile(card).catch(() => undefined);
-  if (text !== undefined) await Deno.writeTextFile(card, cardWithScores(text, scores));
+  await writeScores(out, options);
+}
+
+async function writeScores(folder: string, { values }: Options): Promise<void> {
+  await scoreNano(folder, {
+    count: wholeNumber(values, "count") ?? SCORED_ITEMS,
+    threads: wholeNumber(values, "threads"),
+    secondRendererItems: values.get("items") ?? SECOND_RENDERER_ITEMS,
+  });
+}
+
+function wholeNumber(values: Options["values"], name: string): number | undefined {
+  const text = values.get(name);
+  if (text === undefined) return undefined;
+  if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);
+  const message = `--${name} is "${text}", expected a whole number from 1\n\n${USAGE}`;
+  throw new OperatingError("invalid_request", message, { field: name });
 }
 
 /** Runs what the arguments ask for; prints how far it came. */
 export async function makeNano(args: readonly string[]): Promise<void> {
   if (args.includes("--help")) return printLine(USAGE);
   const options = readArguments(args);
+  const scored = options.values.get("score");
+  if (scored !== undefined) return await writeScores(resolve(scored), options);
   await Deno.mkdir(options.folder, { recursive: true });
   const dense = await makeStages(options);
   const last = dense !== undefined && options.sparse ? await makeSparse(dense, options) : dense;
