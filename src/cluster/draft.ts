@@ -91,6 +91,15 @@ export class Draft {
     return this.nodes[node]!.memoryBytes - this.#taken[node]!;
   }
 
+  /** Bytes that the node can still take once this plan is in force and what it drops is gone. */
+  roomAfter(node: number): number {
+    const owned = this.owners.reduce(
+      (sum, owners, slot) => owners.includes(node) ? sum + this.bytes({ node, slot }) : sum,
+      0,
+    );
+    return this.nodes[node]!.memoryBytes - owned;
+  }
+
   /** Whether the node may become an owner of the slot, room included. */
   canTake({ node, slot }: Copy): boolean {
     return this.mayOwn({ node, slot }) && !this.owns({ node, slot }) &&

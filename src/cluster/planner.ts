@@ -96,9 +96,9 @@ export function planPlacement(request: PlanRequest): PlannedPlacement {
   const draft = new Draft({ grid, nodes, eligible, load, current, held: request.held });
   const leavers = releaseDraining(draft);
   if (draft.owners.every((owners) => owners.length === 0)) packAll(draft, policy);
-  const isCovered = repair(draft, policy);
+  const isRepaired = repair(draft, policy);
   keepLastOwners(draft, leavers);
-  if (isCovered && request.improve !== false) {
+  if (isRepaired && request.improve !== false) {
     const copiesLeft = policy.copiesMax - repairCopies(draft, current);
     balance(draft, { policy, copiesLeft, mustPay: request.improve !== "always" });
   }
@@ -165,31 +165,42 @@ function repairCopies(draft: Draft, current: Placement | undefined): number {
   return current === undefined ? 0 : draft.changes().copies.length;
 }
 
-/** Gives every slot an owner, then every slot its replicas. Returns whether all have owners. */
+/**
+ * Gives every slot an owner, then every slot its replicas. Returns whether that is all for now: no
+ * expert was lost, and no room was made that the next round will need.
+ *
+ * Whatever has room is placed before room is made for others. So room that a round makes is filled
+ * in the next one, and every two rounds come closer to all replicas or are the last.
+ */
 function repair(draft: Draft, policy: PlanPolicy): boolean {
   const byLoad = draft.owners.map((_, slot) => slot)
     .sort((a, b) => draft.load[b]! - draft.load[a]! || a - b);
+  const freed: Freed = { copies: new Set(), claimed: [] };
   const lost = byLoad.filter((slot) => draft.owners[slot]!.length === 0);
-  const freed = new Set<string>();
-  for (const slot of lost) {
-    if (!place(draft, slot)) freeRoom(draft, { slot, copiesMin: 1, freed });
+  for (const slot of lost.filter((slot) => !place(draft, slot))) {
+    freeRoom(draft, { slot, copiesMin: 1, freed });
   }
   // Lost experts are not kept waiting for replicas of others.
   if (lost.length > 0) return false;
-  let copiesLeft = policy.copiesMax;
-  let hopeless = 0;
   const replicas = Math.min(policy.replicas, eligibleCount(draft));
+  let copiesLeft = policy.copiesMax;
+  const lacking: number[] = [];
   for (const slot of byLoad) {
-    while (draft.owners[slot]!.length < replicas && copiesLeft > 0 && hopeless < HOPELESS_MAX) {
-      copiesLeft -= 1;
-      if (place(draft, slot)) continue;
-      const isFreed = freeRoom(draft, { slot, copiesMin: replicas, freed }) ||
-        moveAway(draft, { slot, freed });
-      if (!isFreed) hopeless += 1;
-      break;
+    let missing = replicas - draft.owners[slot]!.length;
+    while (missing > 0 && copiesLeft > 0 && place(draft, slot)) {
+      [missing, copiesLeft] = [missing - 1, copiesLeft - 1];
     }
+    if (missing > 0) lacking.push(slot);
   }
-  return true;
+  let hopeless = 0;
+  for (const slot of lacking) {
+    if (copiesLeft-- <= 0 || hopeless >= HOPELESS_MAX) break;
+    const isFreed = freeRoom(draft, { slot, copiesMin: replicas, freed }) ||
+      moveAway(draft, { slot, freed });
+    if (!isFreed) hopeless += 1;
+  }
+  // Balancing would fill the room that was freed for the next round.
+  return freed.copies.size === 0;
 }
 
 /** Slots for which no room was found before the others are left to the next round. */
@@ -215,43 +226,92 @@ function place(draft: Draft, slot: number): boolean {
   return best !== undefined;
 }
 
-/** Takes the least useful spare copy from a node that could own `slot`, for the next round. */
+/** Room that a plan makes for the next round, where what it takes away is gone from memory. */
+interface Freed {
+  /** Copies that were taken or given for it, as "node:slot". */
+  readonly copies: Set<string>;
+  /** Bytes by node that slots of this round wait for. */
+  readonly claimed: number[];
+}
+
+/** Bytes of a node that will be free once the draft is in force, and that no slot waits for. */
+function roomAfter(draft: Draft, node: number, { claimed }: Freed): number {
+  return draft.roomAfter(node) - (claimed[node] ?? 0);
+}
+
+function claim(draft: Draft, { copy, freed }: { copy: Copy; freed: Freed }): void {
+  freed.claimed[copy.node] = (freed.claimed[copy.node] ?? 0) + draft.bytes(copy);
+}
+
+/**
+ * Takes the least useful spare copies from a node that could own `slot`, for the next round, if they
+ * make enough room: else balancing would bring them back, to be taken again.
+ */
 function freeRoom(
   draft: Draft,
-  args: { slot: number; copiesMin: number; freed: Set<string> },
+  args: { slot: number; copiesMin: number; freed: Freed },
 ): boolean {
   const { slot, copiesMin, freed } = args;
-  let best: Copy | undefined;
-  draft.owners.forEach((owners, other) => {
-    if (owners.length <= copiesMin) return;
-    for (const node of owners) {
-      const isUseful = draft.mayOwn({ node, slot }) && !draft.owners[slot]!.includes(node);
-      if (!isUseful || freed.has(`${node}:${other}`)) continue;
-      if (best && draft.share(other) >= draft.share(best.slot)) continue;
-      best = { node, slot: other };
+  let best: { node: number; taken: readonly Copy[]; load: number } | undefined;
+  for (let node = 0; node < draft.nodes.length; node++) {
+    if (!draft.mayOwn({ node, slot }) || draft.owns({ node, slot })) continue;
+    let room = roomAfter(draft, node, freed) - draft.bytes({ node, slot });
+    let load = 0;
+    const taken: Copy[] = [];
+    const spares = room >= 0 ? [] : sparesOn(draft, { node, copiesMin, freed });
+    for (const spare of spares) {
+      if (room >= 0) break;
+      taken.push(spare);
+      room += draft.bytes(spare);
+      load += draft.share(spare.slot);
     }
-  });
+    if (room >= 0 && (!best || load < best.load)) best = { node, taken, load };
+  }
   if (!best) return false;
-  draft.take(best);
-  freed.add(`${best.node}:${best.slot}`);
+  for (const copy of best.taken) {
+    draft.take(copy);
+    freed.copies.add(`${copy.node}:${copy.slot}`);
+  }
+  freed.claimed[best.node] = (freed.claimed[best.node] ?? 0) +
+    draft.bytes({ node: best.node, slot });
   return true;
+}
+
+/** A node's copies of experts that have more than `copiesMin`, those that bear least first. */
+function sparesOn(
+  draft: Draft,
+  { node, copiesMin, freed }: { node: number; copiesMin: number; freed: Freed },
+): Copy[] {
+  return draft.owners
+    .flatMap((owners, slot) =>
+      owners.length > copiesMin && owners.includes(node) && !freed.copies.has(`${node}:${slot}`)
+        ? [{ node, slot }]
+        : []
+    )
+    .sort((a, b) => draft.share(a.slot) - draft.share(b.slot) || a.slot - b.slot);
 }
 
 /**
  * Only nodes that own `slot` already have room: moves another expert onto one of them, so that its
  * old node has room in the next round.
  */
-function moveAway(draft: Draft, args: { slot: number; freed: Set<string> }): boolean {
+function moveAway(draft: Draft, args: { slot: number; freed: Freed }): boolean {
   const { slot, freed } = args;
   for (let node = 0; node < draft.nodes.length; node++) {
-    if (!draft.mayOwn({ node, slot }) || draft.owners[slot]!.includes(node)) continue;
+    if (!draft.mayOwn({ node, slot }) || draft.owns({ node, slot })) continue;
+    const missing = draft.bytes({ node, slot }) - roomAfter(draft, node, freed);
     for (let other = 0; other < draft.owners.length; other++) {
-      if (!draft.owners[other]!.includes(node) || freed.has(`${node}:${other}`)) continue;
-      const goal = draft.nodes.findIndex((_, to) => draft.canTake({ node: to, slot: other }));
+      if (!draft.owners[other]!.includes(node) || freed.copies.has(`${node}:${other}`)) continue;
+      if (draft.bytes({ node, slot: other }) < missing) continue;
+      const goal = draft.nodes.findIndex((_, to) => {
+        const copy = { node: to, slot: other };
+        return draft.canTake(copy) && roomAfter(draft, to, freed) >= draft.bytes(copy);
+      });
       if (goal < 0) continue;
       draft.give({ node: goal, slot: other });
       draft.take({ node, slot: other });
-      freed.add(`${node}:${other}`).add(`${goal}:${other}`);
+      freed.copies.add(`${node}:${other}`).add(`${goal}:${other}`);
+      claim(draft, { copy: { node, slot }, freed });
       return true;
     }
   }

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { seededRandom } from "@/random.ts";
 import { ExpertGrid } from "./expert_grid.ts";
-import { capacityOf, type ClusterNode, type NodeId, type Placement, slotsOf } from "./placement.ts";
+import {
+  bytesOfSlots,
+  capacityOf,
+  type ClusterNode,
+  type NodeId,
+  type Placement,
+  slotsOf,
+} from "./placement.ts";
 import {
   defaultPlanPolicy,
   type PlannedPlacement,
@@ -149,6 +156,60 @@ Deno.test("planPlacement() settles after joins, leaves and drains, round by roun
     }),
     { numRuns: 300 },
   );
+});
+
+/** Experts that take one to three bytes, by layer. */
+const unevenCases: fc.Arbitrary<Case> = fc.tuple(
+  cases,
+  fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 4, maxLength: 4 }),
+).map(([it, bytes]) => {
+  const layerBytes = bytes.slice(0, it.grid.layers.length);
+  const expertBytes = Math.max(...layerBytes);
+  return { ...it, nodes: it.nodes.map((each) => ({ ...each, expertBytes, layerBytes })) };
+});
+
+Deno.test("planPlacement() settles within memory where experts differ in size", () => {
+  fc.assert(
+    fc.property(unevenCases, (start) => {
+      const first = settleBytes(start, undefined);
+      settleBytes({ ...start, nodes: start.nodes.slice(1) }, first);
+    }),
+    { numRuns: 400 },
+  );
+});
+
+function settleBytes(it: Case, current: Placement | undefined): Placement {
+  let placement = current;
+  for (let rounds = 0; rounds < 60; rounds++) {
+    const held = new Map(it.nodes.map(({ id }) => [id, slotsOf(placement, id)]));
+    const planned = plan(it, { current: placement, held });
+    const next = { epoch: (placement?.epoch ?? 0) + 1, owners: planned.owners };
+    for (const each of it.nodes) {
+      const before = slotsOf(placement, each.id);
+      const bytes = bytesOfSlots(each, it.grid, slotsOf(next, each.id).union(before));
+      const max = Math.max(each.memoryBytes, bytesOfSlots(each, it.grid, before));
+      assert.ok(bytes <= max, `${each.id} is full`);
+    }
+    placement = next;
+    if (planned.copies.length + planned.drops.length === 0) return placement;
+  }
+  throw new Error("the plan never settles");
+}
+
+Deno.test("planPlacement() gives up spare copies for a missing replica, and does not take them back", () => {
+  const grid = new ExpertGrid({ layers: [1, 3], experts: 5 });
+  const nodes = ["a", "b", "c"].map((id) =>
+    node(id, { memoryBytes: 88, expertBytes: 13, layerBytes: [7, 13] })
+  );
+  const text = "abc ab abc ac abc abc a abc bc abc";
+  const owners = text.split(" ").map((names) => [...names]);
+  const policy = { ...defaultPlanPolicy, identity, replicas: 2, spareCopies: 3 };
+  // No room is left for the second copy of slot 6, but some slots have a third one.
+  for (let shift = 0; shift < 5; shift++) {
+    const load = Float64Array.from({ length: 10 }, (_, slot) => 100 / (1 + (slot + shift) % 5));
+    const settled = settleBytes({ grid, nodes, load, policy }, { epoch: 1, owners });
+    assert.ok(settled.owners.every((list) => list.length >= 2), JSON.stringify(settled.owners));
+  }
 });
 
 const wide: Case = {
