@@ -247,8 +247,11 @@ export class LayerCall {
 
   /** A silent node: others are asked when there are any; its own reply is still taken. */
   #askOthers(share: Share, nowMs: number): void {
-    const groups = this.#groups(share, nowMs);
-    if (groups.nodes.length > 0 || this.#context.fallback) {
+    const good = this.#groups(share, nowMs);
+    const isHelped = good.nodes.length > 0 || this.#context.fallback;
+    // One whose circuit is open may be well again; this one was silent just now.
+    const groups = isHelped ? good : this.#groups(share, nowMs, "connected");
+    if (isHelped || groups.nodes.length > 0) {
       this.counts.retries += 1;
       this.#split(share, { groups, avoid: share.avoid, nowMs });
     } else share.retryMs = nowMs + this.#context.bounds.retryMs;

@@ -251,6 +251,18 @@ Deno.test("LayerCall prefers nodes whose circuit is closed", () => {
   assert.deepEqual(show(scene.call.start(0)), ["b#1: 0,1,2,3"]);
 });
 
+Deno.test("LayerCall asks a node with an open circuit when the good one is silent", () => {
+  const scene = new Scene(replicated);
+  const [first] = sends(scene.call.start(0));
+  assert.equal(first!.node, "a");
+  for (let i = 0; i < 3; i++) scene.health.failed("b", 90);
+  assert.equal(scene.health.isGood("b", 100), false);
+  const asked = scene.call.tick(100);
+  assert.deepEqual(show(asked), ["b#2: 0,1,2,3"]);
+  assert.deepEqual(show(scene.call.tick(200)), [], "both are silent: there is nobody else");
+  assert.deepEqual(show(scene.reply(201, sends(asked)[0]!)), ["cancel a#1", "complete #2"]);
+});
+
 Deno.test("LayerCall cancels everything when nobody wants it any more", () => {
   const scene = new Scene(twoHalves);
   const [a] = sends(scene.call.start(0));
