@@ -183,6 +183,10 @@ export class SimShard implements Process {
     return this.#jobs.length;
   }
 
+  get isDraining(): boolean {
+    return this.#lease.member.node?.draining ?? false;
+  }
+
   drain(): void {
     const { member } = this.#lease;
     this.#world.network.trace(`${member.id} drains`);

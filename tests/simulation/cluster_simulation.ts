@@ -273,7 +273,8 @@ export class ClusterSimulation {
   /** One fault at a time, and none while the copies of the last one are not restored. */
   #disturbGently(): void {
     const nowMs = this.#network.nowMs;
-    if (this.#repairs.length > 0 || !this.#isAtRest()) this.#faultFreeMs = nowMs;
+    const isWhole = this.#repairs.length === 0 && this.#isAtRest() && this.#survivesOneFault();
+    if (!isWhole) this.#faultFreeMs = nowMs;
     if (nowMs - this.#faultFreeMs < 60) return;
     const shard = pick(this.#random, this.#world.shards);
     const { crash, pause, slow } = this.#setup;
@@ -356,6 +357,18 @@ export class ClusterSimulation {
     );
   }
 
+  /**
+   * Two nodes that stay hold each expert. Being at rest does not say so: without room one copy is
+   * all that the planner can do, and a node that was told to drain may not have said so yet.
+   */
+  #survivesOneFault(): boolean {
+    const staying = (node: string) => !this.#shards.get(node)!.isDraining;
+    const owners = this.#store.view.plan?.placement.owners;
+    return owners?.every((nodes, slot) =>
+      nodes.filter((node) => staying(node) && this.#holds(node, slot)).length >= 2
+    ) ?? false;
+  }
+
   #knowsAllLoads(front: string): boolean {
     const sum = addLoads([...this.#world.loads.values()], this.#world.grid.size);
     return this.#fronts.get(front)!.load.every((rate, slot) => Math.abs(rate - sum[slot]!) < 1e-9);
@@ -363,13 +376,18 @@ export class ClusterSimulation {
 
   /** Copies that a cluster of these nodes can have. */
   #replicas(nodes: readonly ClusterNode[]): number {
+    const { grid } = this.#world;
+    const all = Array.from({ length: grid.size }, (_, slot) => slot);
     const live = nodes.filter(({ draining }) => !draining);
+    if (live.every((node) => bytesOfSlots(node, grid, all) <= node.memoryBytes)) {
+      return Math.min(this.#setup.replicas, live.length);
+    }
     const room = live.reduce(
-      (sum, node) => sum + Math.min(node.memoryBytes / 10, this.#world.grid.size),
+      (sum, node) => sum + Math.min(node.memoryBytes / 10, grid.size),
       0,
     );
     // A full cluster cannot always shuffle experts around; one copy it always has.
-    const spare = room - this.#setup.replicas * this.#world.grid.size;
+    const spare = room - this.#setup.replicas * grid.size;
     return spare >= live.length ? Math.min(this.#setup.replicas, live.length) : 1;
   }
 
