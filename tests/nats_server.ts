@@ -1,6 +1,5 @@
 /** A NATS server with JetStream of its own for a test, with its data in a temporary folder. */
-import assert from "node:assert/strict";
-import { waitFor } from "./patience.ts";
+import { eventually } from "./patience.ts";
 import { probeCommand } from "./skip.ts";
 
 /** Why tests that need NATS are skipped. */
@@ -58,12 +57,4 @@ export class NatsServer implements AsyncDisposable {
 export function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
-}
-
-/** Waits until it is true, for ten seconds of an idle machine; fails when it never is. */
-export async function eventually(
-  what: string,
-  isTrue: () => boolean | Promise<boolean>,
-): Promise<void> {
-  if (!await waitFor(10_000, isTrue)) assert.fail(`never: ${what}`);
 }

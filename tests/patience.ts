@@ -2,6 +2,7 @@
  * How long a test waits for other processes: as long as they may need on an idle machine, and
  * longer while this one is starved, as it then is for them too.
  */
+import assert from "node:assert/strict";
 import { cpuUsage } from "node:process";
 import { systemClock } from "@/clock.ts";
 
@@ -10,6 +11,8 @@ const SAMPLE_MS = 15;
 const SAMPLE_EVERY_MS = 1500;
 /** A machine that is starved worse than this has to be given up at some time. */
 const STARVATION_MAX = 20;
+/** More between two looks means that this process stood still, and those that it waits for, too. */
+const LOOK_MS_MAX = 2000;
 
 /** Wall time over computing time of a little work: 1 on an idle machine. */
 export function starvation(): number {
@@ -37,7 +40,7 @@ export class Patience {
 
   get isOver(): boolean {
     const nowMs = systemClock.nowMs();
-    this.#leftMs -= (nowMs - this.#lastMs) / this.#starvation;
+    this.#leftMs -= Math.min(LOOK_MS_MAX, nowMs - this.#lastMs) / this.#starvation;
     this.#lastMs = nowMs;
     if (nowMs - this.#measuredMs > SAMPLE_EVERY_MS) {
       // What was measured last counts as much as what was before: one sample says little.
@@ -52,11 +55,24 @@ export class Patience {
 export async function waitFor(
   ms: number,
   isTrue: () => boolean | Promise<boolean>,
+  everyMs = 20,
 ): Promise<boolean> {
   const patience = new Patience(ms);
   while (!await isTrue()) {
     if (patience.isOver) return false;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
   return true;
+}
+
+/** How long anything may take that takes a second or a few on an idle machine. */
+const EVENTUALLY_MS = 60_000;
+
+/** Waits until it is true; fails when it never is. */
+export async function eventually(
+  what: string,
+  isTrue: () => boolean | Promise<boolean>,
+  everyMs?: number,
+): Promise<void> {
+  if (!await waitFor(EVENTUALLY_MS, isTrue, everyMs)) assert.fail(`never: ${what}`);
 }

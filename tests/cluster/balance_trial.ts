@@ -5,11 +5,10 @@
  * gave to each shard, over the speed that it says it has. `--throttle` stops one shard for so many of
  * every 20 milliseconds, so that it is slower than the others and has to be given less.
  */
-import assert from "node:assert/strict";
 import { parseArgs } from "node:util";
 import { systemClock } from "@/clock.ts";
 import type { ClusterFront } from "@/cluster/front.ts";
-import { waitFor } from "../patience.ts";
+import { eventually } from "../patience.ts";
 import { FrontRig, pause } from "./front_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
 import { stream } from "./stream_load.ts";
@@ -114,7 +113,7 @@ class BalanceTrial {
       const { rebalancing, phase } = this.#front.status();
       return !rebalancing && phase === "idle";
     };
-    assert.ok(await waitFor(60_000, isDone), `still ${this.#front.status().phase}`);
+    await eventually("the plan is at rest", isDone);
     return { before, after: await this.#measure() };
   }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
 import { runChaos } from "./chaos.ts";
-import { FrontRig, pause } from "./front_rig.ts";
+import { FrontRig } from "./front_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
 import { promptOf, stream } from "./stream_load.ts";
 
@@ -29,14 +29,13 @@ Deno.test("with one copy running streams get a typed error, and later ones their
   const addresses = [first.address, second.address];
   await using rig = await FrontRig.open({ quantisation: "none", addresses });
   await rig.covered();
-  const { engine } = rig.serving;
-  const before = engine.stats().steps;
+  const begun = rig.stepped(10);
   const running = Array.from(
     { length: 16 },
     (_, i) => stream(rig, { promptIds: promptOf(i), tokens: 200 }),
   );
   const ends = Promise.allSettled(running);
-  while (engine.stats().steps < before + 10) await pause(1);
+  await begun;
   first.signal("SIGKILL");
   for (const end of await ends) {
     assert.ok(end.status === "rejected" && end.reason instanceof OperatingError);

@@ -2,7 +2,8 @@
  * Shards that die or stand still in the middle of answers, and experts that nobody owns.
  */
 import assert from "node:assert/strict";
-import { FrontRig, pause } from "./front_rig.ts";
+import { eventually } from "../patience.ts";
+import { FrontRig } from "./front_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
 
 const PROMPT = "tell the story of the lamp";
@@ -16,10 +17,9 @@ async function undisturbed() {
 /** Starts an answer, and disturbs it when it has begun. */
 async function disturbed(rig: FrontRig, disturb: () => void) {
   const { engine } = rig.serving;
-  const before = engine.stats().steps;
+  const begun = rig.stepped(20);
   const answer = rig.answer(PROMPT, TOKENS);
-  while (engine.stats().steps < before + 20) await pause(1);
-
+  await begun;
   assert.equal(engine.stats().runningSequences, 1, "the answer is still under way");
   disturb();
   return await answer;
@@ -54,7 +54,7 @@ Deno.test("without an owner requests get 503, and recover when a shard comes bac
   await rig.covered();
   assert.deepEqual(await rig.answer(PROMPT, TOKENS), expected);
   await only[Symbol.asyncDispose]();
-  while (!rig.serving.problem()) await pause(5);
+  await eventually("its loss is noticed", () => rig.serving.problem() !== undefined);
   const { status, body } = await rig.post(PROMPT, 4);
   assert.equal(status, 503);
   assert.match(JSON.stringify(body), /No live node owns expert 0 of layer 0/);

@@ -7,7 +7,7 @@ import { inlineCodec } from "@/media/codec.ts";
 import { silentLogger } from "@/telemetry/log.ts";
 import { Metrics } from "@/telemetry/metrics.ts";
 import type { Quantisation } from "@/weights/precision.ts";
-import { waitFor } from "../patience.ts";
+import { eventually, waitFor } from "../patience.ts";
 import { fixtureFolder } from "../server/server_process.ts";
 
 export interface RigOptions {
@@ -28,6 +28,9 @@ export interface Answer {
   readonly tokens: readonly number[];
   readonly logprobs: unknown;
 }
+
+/** A second or two on an idle machine, also after a shard's process has started. */
+const COVERED_MS = 60_000;
 
 export class FrontRig implements AsyncDisposable {
   readonly serving: Serving;
@@ -62,10 +65,19 @@ export class FrontRig implements AsyncDisposable {
     return new FrontRig(serving, app);
   }
 
-  /** Waits until every expert has an owner, or for `ms` of an idle machine. */
-  async covered(ms = 20_000): Promise<void> {
-    await waitFor(ms, () => !this.serving.problem());
-    assert.equal(this.serving.problem()?.message, undefined);
+  /** Waits until every expert has an owner; fails with what is known of the cluster. */
+  async covered(): Promise<void> {
+    if (await waitFor(COVERED_MS, () => !this.serving.problem())) return;
+    const status = JSON.stringify(this.serving.cluster?.status());
+    assert.fail(`${this.serving.problem()?.message} after ${COVERED_MS} ms: ${status}`);
+  }
+
+  /** Waits until the engine has made that many steps more. */
+  async stepped(count: number): Promise<void> {
+    const { engine } = this.serving;
+    const goal = engine.stats().steps + count;
+    // Looked at often: an answer of the fixture is over soon.
+    await eventually(`${count} steps`, () => engine.stats().steps >= goal, 1);
   }
 
   async post(prompt: string, tokens: number): Promise<{ status: number; body: unknown }> {

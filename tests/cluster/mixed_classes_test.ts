@@ -9,8 +9,9 @@ import { diskFolder } from "@/weights/disk_folder.ts";
 import { GpuDevices } from "../gpu_devices.ts";
 import { webGpu } from "../kernels/backends.ts";
 import { fixtureFolder } from "../server/server_process.ts";
+import { eventually } from "../patience.ts";
 import { optionalTest } from "../skip.ts";
-import { FrontRig, pause, type RigOptions } from "./front_rig.ts";
+import { FrontRig, type RigOptions } from "./front_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
 
 const PROMPT = "Which experts answer?";
@@ -50,7 +51,7 @@ optionalTest(
     const addresses = [shard.address];
     await using rig = await FrontRig.open({ quantisation: "none", addresses });
     const silent = () => rig.serving.cluster!.status().silent;
-    for (let i = 0; i < 200 && silent().length === 0; i++) await pause(50);
+    await eventually("it is refused", () => silent().length > 0);
     assert.match(silent()[0]?.problem ?? "", /its numeric class is .*--mixed-classes takes both/);
     assert.equal((await rig.post(PROMPT, 4)).status, 503);
   },
@@ -124,7 +125,7 @@ optionalTest(
     await rig.covered();
     const answering = rig.answer(PROMPT);
     answering.catch(() => {}); // it is awaited below
-    for (let i = 0; i < 400 && callsTo(rig, "cpu-1") < 8; i++) await pause(5);
+    await eventually("the shard has answered", () => callsTo(rig, "cpu-1") >= 8, 5);
     devices.destroyAll();
     assert.deepEqual((await answering).tokens, alone.tokens);
     assert.match(metrics.render(), /flotilla_backend_fallbacks_total\{when="running"\} 1/);

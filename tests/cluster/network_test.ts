@@ -1,8 +1,9 @@
 /** Shards on hosts of their own, over Ethernet frames of 1500 bytes: the same tokens, also through faults. */
 import assert from "node:assert/strict";
 import { ClusterSecret } from "@/cluster/cluster_secret.ts";
+import { eventually } from "../patience.ts";
 import { optionalTest } from "../skip.ts";
-import { FrontRig, pause } from "./front_rig.ts";
+import { FrontRig } from "./front_rig.ts";
 import { NetworkHosts, probeNamespaces } from "./network_namespaces.ts";
 import { ShardProcess } from "./shard_process.ts";
 import { promptOf, stream } from "./stream_load.ts";
@@ -42,16 +43,15 @@ optionalTest({
   assert.deepEqual(await answers(rig), expected);
   const status = () => rig.serving.cluster!.status();
   const disturbed = async (fault: () => void | Promise<void>) => {
-    while (status().underReplicated > 0) await pause(20);
-    const { engine } = rig.serving;
-    const before = engine.stats().steps;
+    await eventually("two copies of each expert", () => status().underReplicated === 0);
+    const begun = rig.stepped(10);
     const running = answers(rig);
-    while (engine.stats().steps < before + 10) await pause(1);
+    await begun;
     await fault();
     return await running;
   };
   assert.deepEqual(await disturbed(() => hosts.cut(0, true)), expected, "a cut cable");
   await hosts.cut(0, false);
-  while (status().nodes.length < 3) await pause(20);
+  await eventually("all three are back", () => status().nodes.length === 3);
   assert.deepEqual(await disturbed(() => shards[1]!.signal("SIGKILL")), expected, "a dead shard");
 });

@@ -1,7 +1,7 @@
 /** A real front and what an operator does with it: commands, status, answers that go on meanwhile. */
 import assert from "node:assert/strict";
 import type { ClusterStatusBody } from "@/api/cluster.ts";
-import { waitFor } from "../patience.ts";
+import { eventually } from "../patience.ts";
 import { fixtureFolder, root, ServerProcess } from "../server/server_process.ts";
 import type { ShardProcess } from "./shard_process.ts";
 
@@ -26,8 +26,10 @@ export async function startFront(cluster: string, args: readonly string[] = []) 
     ...["--model", `moe=${MOE}`, "--threads", "1", "--context", "512", "--speculation", "off"],
     ...["--cluster", cluster, "--local-experts", "none", ...args],
   ]);
-  const isReady = async () => (await fetch(`${front.url}/readyz`)).status === 200;
-  assert.ok(await waitFor(30_000, isReady), "the cluster is not ready after 30 s");
+  await eventually(
+    "the cluster is ready",
+    async () => (await fetch(`${front.url}/readyz`)).status === 200,
+  );
   return front;
 }
 

@@ -1,7 +1,7 @@
 /** What a front exports to an OpenTelemetry collector, seen from the collector. */
 import assert from "node:assert/strict";
 import { fixtureFolder, startDeno } from "../server/server_process.ts";
-import { eventually } from "../nats_server.ts";
+import { eventually } from "../patience.ts";
 import { ShardProcess } from "./shard_process.ts";
 
 Deno.test("a front with OTEL_DENO exports a span per layer with its calls inside", async () => {

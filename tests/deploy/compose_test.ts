@@ -4,7 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { eventually, natsProbe, NatsServer } from "../nats_server.ts";
+import { natsProbe, NatsServer } from "../nats_server.ts";
+import { eventually } from "../patience.ts";
 import { fixtureFolder, root, startDeno } from "../server/server_process.ts";
 import { optionalTest } from "../skip.ts";
 import { images } from "./images.ts";
