@@ -1,8 +1,8 @@
 /**
  * `bench --shards N`: what a layer call over N shards of this machine takes, and where its time
  * goes. Starts the shards as a user would, one thread each, and decodes one answer with and without
- * them; synthetic weights in q4. Shards that share cores also wait for each other: calls are told
- * apart by the nodes that they reach, and the scheduler's books say how long processes waited.
+ * them; synthetic weights in q4. How the time is told apart is shard_times.ts. The scheduler's books
+ * say how long processes had cores, and waited for one.
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +14,7 @@ import type { EndedSpan } from "@/telemetry/trace.ts";
 import type { ClusterFlags } from "./cluster_flags.ts";
 import { type CoreTime, coreTimeOf } from "./core_time.ts";
 import { openServing, type Serving } from "./serving.ts";
+import { type LayerTimes, layerTimesOf } from "./shard_times.ts";
 import { printLine } from "./terminal.ts";
 
 const rootFolder = fileURLToPath(new URL("../..", import.meta.url));
@@ -28,21 +29,6 @@ export interface ShardBenchOptions {
 }
 
 export const shardBenchDefaults = { warmAnswers: 8, tokens: 200 } as const;
-
-/** Times of one layer call in milliseconds; wire and wait are what is not the shard's computing. */
-interface LayerTimes {
-  readonly blocked: number;
-  /** In the kernels of the shard that answered last, and of all of them together. */
-  readonly compute: number;
-  readonly computeAll: number;
-  /** On the way to that shard and back, its and our sockets included. */
-  readonly wire: number;
-  /** In that shard's queue, and for our own bookkeeping. */
-  readonly wait: number;
-  /** Blocked for longer than the computing takes on the cores that there are, however it is shared. */
-  readonly beyondCores: number;
-  readonly nodes: number;
-}
 
 /** A shard in a process of its own. */
 class BenchShard implements AsyncDisposable {
@@ -92,16 +78,20 @@ class BenchShard implements AsyncDisposable {
 
 async function openModel(
   folder: string,
-  addresses: readonly string[],
-  record: (span: EndedSpan) => void,
+  args: {
+    addresses: readonly string[];
+    threads: number;
+    record: (span: EndedSpan) => void;
+  },
 ): Promise<Serving> {
+  const { addresses, threads, record } = args;
   const cluster: ClusterFlags = {
     ...{ addresses, nats: undefined, replicas: 1, localExperts: "none", allowPlaintext: false },
     tracer: { record },
   };
   return await openServing({
     ...{ id: "bench", folder, synthetic: true, quantisation: "q4", preset: "uniform" },
-    backend: { name: "wasm", threads: 1 },
+    backend: { name: "wasm", threads },
     uprightPictures: true,
     log: silentLogger,
     metrics: new Metrics(),
@@ -123,23 +113,6 @@ async function decode(
     if (event.type === "token") atMs.push(systemClock.nowMs());
   }
   return atMs.slice(1).map((ms, i) => ms - atMs[i]!);
-}
-
-function timesOf({ startEpochMs, endEpochMs, children = [] }: EndedSpan): LayerTimes {
-  const blocked = endEpochMs - startEpochMs;
-  const last = children.reduce((a, b) => b.endEpochMs > a.endEpochMs ? b : a);
-  const number = (name: string) => Number(last.attributes[name]);
-  const [compute, queue] = [number("flotilla.compute_ms"), number("flotilla.queue_ms")];
-  const wire = last.endEpochMs - last.startEpochMs - compute - queue;
-  const computeAll = children.reduce(
-    (sum, child) => sum + Number(child.attributes["flotilla.compute_ms"]),
-    0,
-  );
-  const wait = blocked - compute - wire;
-  const nodes = children.length;
-  const cores = Math.min(navigator.hardwareConcurrency, nodes);
-  const beyondCores = Math.max(0, blocked - Math.max(compute, computeAll / cores));
-  return { blocked, compute, computeAll, wire, wait, beyondCores, nodes };
 }
 
 function row(name: string, values: readonly number[], unit = "ms"): string {
@@ -165,13 +138,13 @@ function coreTimes(
 async function measure(
   { folder, warmAnswers, tokens }: ShardBenchOptions,
   shards: readonly BenchShard[],
+  threads = 1,
 ) {
   const addresses = shards.map(({ address }) => address);
   const spans: EndedSpan[] = [];
   let isMeasuring = false;
-  const serving = await openModel(folder, addresses, (span) => {
-    if (isMeasuring) spans.push(span);
-  });
+  const record = (span: EndedSpan) => void (isMeasuring && spans.push(span));
+  const serving = await openModel(folder, { addresses, threads, record });
   try {
     while (serving.problem()) await new Promise((resolve) => setTimeout(resolve, 50));
     for (let i = 0; i < warmAnswers; i++) await decode(serving, { id: `warm-${i}`, tokens });
@@ -190,36 +163,61 @@ export async function benchShards(
   print: (line: string) => void = printLine,
 ): Promise<void> {
   const { folder, shards: count } = options;
+  const cores = navigator.hardwareConcurrency;
   const alone = await measure(options, []);
+  const onAllCores = cores > 1 ? await measure(options, [], cores) : undefined;
   await using stack = new AsyncDisposableStack();
   const shards = await Promise.all(
     Array.from({ length: count }, (_, i) => BenchShard.start(folder, `shard-${i}`)),
   );
   for (const shard of shards) stack.use(shard);
-  const { tokenMs, spans, cores } = await measure(options, shards);
+  const shared = await measure(options, shards);
   // The first calls carry the whole prompt.
-  const decoding = Math.min(...spans.map(({ attributes }) => Number(attributes["flotilla.rows"])));
-  const layers = spans.filter(({ attributes }) => attributes["flotilla.rows"] === decoding)
-    .map(timesOf);
+  const rowsOf = ({ attributes }: EndedSpan) => Number(attributes["flotilla.rows"]);
+  const decoding = Math.min(...shared.spans.map(rowsOf));
+  const layers = shared.spans.filter((span) => rowsOf(span) === decoding)
+    .map((span) => layerTimesOf(span, cores));
   print(`${"row".padEnd(36)}   median     mean       p5      p95`);
   print(row("cluster/token/alone", alone.tokenMs));
-  print(row(`cluster/token/${count}-shards`, tokenMs));
+  if (onAllCores) print(row(`cluster/token/alone-${cores}-threads`, onAllCores.tokenMs));
+  print(row(`cluster/token/${count}-shards`, shared.tokenMs));
   printLayers(layers, print);
-  printCores(cores, { calls: spans.length, print });
+  printTokens(layers, { tokens: shared.tokenMs.length, print });
+  printCores(shared.cores, { calls: shared.spans.length, print });
 }
 
+/** Names of the parts of `LayerTimes` in the order in which they are printed. */
+const partNames: Readonly<Record<Exclude<keyof LayerTimes, "nodes">, string>> = {
+  blocked: "blocked",
+  compute: "compute",
+  wire: "wire",
+  wait: "wait",
+  wireAndWait: "wire+wait",
+  lastCompute: "compute-of-last",
+  computeOfAll: "compute-of-all",
+  besideLast: "beside-last",
+};
+
 function printLayers(layers: readonly LayerTimes[], print: (line: string) => void): void {
-  for (const part of ["blocked", "compute", "computeAll", "wire", "wait"] as const) {
-    const name = part === "computeAll" ? "compute-of-all" : part;
-    print(row(`cluster/layer/${name}`, layers.map((times) => times[part])));
+  for (const part of Object.keys(partNames) as (keyof typeof partNames)[]) {
+    print(row(`cluster/layer/${partNames[part]}`, layers.map((times) => times[part])));
   }
-  const overheads = (some: readonly LayerTimes[]) => some.map(({ wire, wait }) => wire + wait);
-  print(row("cluster/layer/wire+wait", overheads(layers)));
-  print(row("cluster/layer/beyond-cores", layers.map((times) => times.beyondCores)));
   print(row("cluster/layer/nodes", layers.map(({ nodes }) => nodes), ""));
-  for (const [nodes, some = []] of Map.groupBy(layers, ({ nodes }) => nodes)) {
-    const name = `cluster/layer/wire+wait/${nodes}-nodes`;
-    print(`${row(name, overheads(some))}  ${some.length} calls`);
+  const byNodes = [...Map.groupBy(layers, ({ nodes }) => nodes)].sort(([a], [b]) => a - b);
+  for (const [nodes, some] of byNodes) {
+    const overheads = some.map(({ wireAndWait }) => wireAndWait);
+    print(`${row(`cluster/layer/wire+wait/${nodes}-nodes`, overheads)}  ${some.length} calls`);
+  }
+}
+
+/** What the layers of a token take together, on average. */
+function printTokens(
+  layers: readonly LayerTimes[],
+  { tokens, print }: { tokens: number; print: (line: string) => void },
+): void {
+  for (const part of ["blocked", "compute", "wire", "wait"] as const) {
+    const ms = layers.reduce((sum, times) => sum + times[part], 0) / tokens;
+    print(`${`cluster/token/${part}`.padEnd(36)}${ms.toFixed(3).padStart(9)}  ms, mean`);
   }
 }
 

@@ -229,7 +229,16 @@ export class LayerCall {
     if (state !== "waiting" || share.children.length > 0 || share.tries > HEDGES_MAX) {
       return undefined;
     }
+    // Without replicas a timer would fire in every slow call for nothing.
+    if (!this.#hasReplicas(share)) return undefined;
     return this.#context.health.p95Ms(node, share.rows);
+  }
+
+  #hasReplicas({ experts }: Share): boolean {
+    const table = this.#context.routes();
+    if (!table) return false;
+    const first = table.grid.firstSlot(this.#layer);
+    return experts.every((expert) => table.ownersOf(first + expert).length > 1);
   }
 
   /** A slow node: its experts are asked of replicas too, if others have all of them. */

@@ -142,6 +142,21 @@ Deno.test("LayerCall takes the first answer when the hedged node is faster after
   assert.deepEqual(show(scene.reply(11, first!)), ["cancel b#2", "complete #1"]);
 });
 
+Deno.test("LayerCall sets no timer for a hedge that nobody could answer", () => {
+  for (const [owners, wakeMs] of [[replicated, 3], [twoHalves, 100]] as const) {
+    const scene = new Scene(owners.map((list) => [...list]));
+    for (const node of ["a", "b"]) {
+      for (const rows of [4, 8]) {
+        for (let i = 0; i < 4; i++) {
+          scene.health.answered(node, { nowMs: 0, latencyMs: 3, rows });
+        }
+      }
+    }
+    scene.call.start(0);
+    assert.equal(scene.call.wakeMs, wakeMs);
+  }
+});
+
 Deno.test("LayerCall does not hedge without budget", () => {
   const scene = new Scene(replicated);
   for (let i = 0; i < 4; i++) scene.health.answered("a", { nowMs: 0, latencyMs: 10, rows: 8 });
