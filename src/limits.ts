@@ -191,6 +191,8 @@ export const limits = {
   layerAttemptMs: 400,
   expertOwnerWaitMs: 1000,
   layerRetryMs: 10,
+  /** A timer that is later than this shows that the front itself was not running. */
+  frontStallMs: 100,
   layerAttemptsMax: 256,
   /** Calls to a node before its 95th percentile counts; kept samples per node and call size. */
   latencySamplesMin: 16,

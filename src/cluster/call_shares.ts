@@ -19,7 +19,7 @@ export interface ReplyKey {
 
 export interface Attempt extends ReplyKey {
   readonly share: Share;
-  readonly sentMs: number;
+  sentMs: number;
   /** "late" has failed its time, but its reply is still taken. */
   state: "waiting" | "late" | "answered" | "closed";
 }
@@ -35,6 +35,13 @@ export interface Share {
   /** Without attempt and children: when to try again, and since when there is nobody to ask. */
   retryMs: number;
   lonelySinceMs: number | undefined;
+}
+
+/** Moves a share's times, and those of its children. */
+export function shiftTimes(share: Share, ms: number): void {
+  share.retryMs += ms;
+  if (share.lonelySinceMs !== undefined) share.lonelySinceMs += ms;
+  for (const child of share.children) shiftTimes(child, ms);
 }
 
 export function isLive({ state }: Attempt): boolean {

@@ -17,6 +17,7 @@ import {
   openShares,
   type ReplyKey,
   type Share,
+  shiftTimes,
 } from "./call_shares.ts";
 import type { RefusalReason } from "./control_frames.ts";
 import type { HedgeBudget } from "./hedge_budget.ts";
@@ -75,7 +76,7 @@ export class LayerCall {
   readonly #rowsOf: ReadonlyMap<number, number>;
   readonly #root: Share;
   readonly #attempts = new Map<number, Attempt>();
-  readonly #deadlineMs: number;
+  #deadlineMs: number;
   #isDone = false;
   #reason: SendReason = "first";
   #effects: CallEffect[] = [];
@@ -150,6 +151,16 @@ export class LayerCall {
     if (this.#isDone) return [];
     if (nowMs < this.#deadlineMs) this.#walk(this.#root, nowMs);
     return this.#finish(nowMs);
+  }
+
+  /**
+   * This process did not run for a while: what nodes answered meanwhile is still unread, so the time
+   * does not count, neither against them nor against the call.
+   */
+  stalled(ms: number): void {
+    this.#deadlineMs += ms;
+    for (const attempt of this.#attempts.values()) attempt.sentMs += ms;
+    shiftTimes(this.#root, ms);
   }
 
   /** Nobody wants the result any more. */

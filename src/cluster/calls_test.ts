@@ -173,6 +173,16 @@ Deno.test("LayerCall asks others of a silent node, yet takes its late answer", (
   assert.deepEqual(show(scene.reply(101, first!)), ["cancel b#2", "complete #1"]);
 });
 
+Deno.test("LayerCall does not count time in which its own process stood still", () => {
+  const scene = new Scene(replicated);
+  const [first] = sends(scene.call.start(0));
+  scene.call.stalled(5000);
+  assert.equal(scene.call.wakeMs, 5100);
+  assert.deepEqual(show(scene.call.tick(5001)), [], "neither late nor at its deadline");
+  assert.equal(scene.health.circuit("a"), "closed");
+  assert.deepEqual(show(scene.reply(5002, first!)), ["complete #1"]);
+});
+
 Deno.test("LayerCall waits for a silent node when nobody else has its experts", () => {
   const scene = new Scene(twoHalves);
   const [a, b] = sends(scene.call.start(0));

@@ -76,7 +76,7 @@ export class RunningLayerCall {
   readonly #machine: LayerCall;
   readonly #attempts = new Map<number, AttemptState>();
   readonly #done = Promise.withResolvers<readonly number[]>();
-  readonly #deadlineMs: number;
+  #deadlineMs: number;
   readonly #notes: LayerNotes;
   readonly #rows: EncodedRows;
 
@@ -155,6 +155,12 @@ export class RunningLayerCall {
   /** When there is something to do without an answer; never, once it is done. */
   get wakeMs(): number {
     return this.#machine.isDone ? Infinity : this.#machine.wakeMs;
+  }
+
+  /** This process did not run for a while. */
+  stalled(ms: number): void {
+    this.#deadlineMs += ms;
+    this.#machine.stalled(ms);
   }
 
   /** The time has come. */

@@ -1,14 +1,17 @@
 /**
  * All calls that run in a front, and their one timer. Setting and clearing a timer for every call
- * and answer costs more than to wake up now and then for nothing.
+ * and answer costs more than to wake up now and then for nothing. A timer that is very late shows
+ * that this process was stopped or held up: sockets are read before anybody is judged.
  */
 import type { Clock } from "@/clock.ts";
+import { limits } from "@/limits.ts";
 import type { NodeId } from "./placement.ts";
 
 /** What is kept here; `RunningLayerCall` in the product. */
 export interface TimedCall {
   readonly wakeMs: number;
   tick(): void;
+  stalled(ms: number): void;
   nodeLost(node: NodeId): void;
 }
 
@@ -18,6 +21,8 @@ export class RunningCalls {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** When the timer fires; Infinity without one. */
   #firesMs = Infinity;
+  /** The last timer was very late; the next one counts in any case. */
+  #hasStalled = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -54,9 +59,12 @@ export class RunningCalls {
   }
 
   #fire(): void {
-    this.#firesMs = Infinity;
     const nowMs = this.#clock.nowMs();
-    for (const call of [...this.#calls]) if (call.wakeMs <= nowMs) call.tick();
+    const lateMs = nowMs - this.#firesMs;
+    this.#firesMs = Infinity;
+    this.#hasStalled = !this.#hasStalled && lateMs > limits.frontStallMs;
+    if (this.#hasStalled) { for (const call of this.#calls) call.stalled(lateMs); }
+    else for (const call of [...this.#calls]) if (call.wakeMs <= nowMs) call.tick();
     let nextMs = Infinity;
     for (const { wakeMs } of this.#calls) nextMs = Math.min(nextMs, wakeMs);
     this.wakeAt(nextMs);

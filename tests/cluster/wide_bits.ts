@@ -1,8 +1,9 @@
 /**
  * Bits at the widths of a real model: answers over shards against the single process, with drawn
  * weights. `deno run -A tests/cluster/wide_bits.ts [--quant none|q8|q4] [--shards 1,2,4,8]
- * [--layers N] [--tokens N]`. Takes gigabytes of memory for each layer; the fixture's bits are in
- * bit_equality_test.ts.
+ * [--layers N] [--tokens N]`. Takes a gigabyte or two of memory for each layer; the fixture's bits
+ * are in bit_equality_test.ts. Vocabulary and vision tower are small: they are never shared, and
+ * drawing them took most of the time.
  *
  * A loaded machine makes it slow, not wrong: it waits as long as shards load, asks again what was
  * refused because calls took too long, and has the experts planned anew for a shard that came late.
@@ -25,7 +26,10 @@ interface WideBitsOptions {
   readonly tokens: number;
 }
 
-/** A copy of the shape with other numbers of layers. */
+/** Tokens of bytes and those of the prompt's grammar, with room. */
+const VOCABULARY = 8192;
+
+/** A copy of the shape with another number of layers, and little beside them. */
 async function shapeWith(layers: number): Promise<string> {
   const folder = await Deno.makeTempDir();
   for await (const { name, isFile } of Deno.readDir(SHAPE)) {
@@ -33,6 +37,10 @@ async function shapeWith(layers: number): Promise<string> {
   }
   const config = JSON.parse(await Deno.readTextFile(`${SHAPE}/config.json`));
   config.llm_config.num_hidden_layers = layers;
+  config.llm_config.vocab_size = VOCABULARY;
+  config.llm_config.bos_token_id = config.llm_config.pad_token_id = VOCABULARY - 2;
+  config.llm_config.eos_token_id = VOCABULARY - 1;
+  config.vision_config.num_hidden_layers = 1;
   await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(config));
   return folder;
 }
@@ -48,6 +56,7 @@ const TRIES = 20;
 /** Waits until each of `count` shards has experts and holds all of them, while more get loaded. */
 async function loaded(rig: FrontRig, count: number): Promise<void> {
   let [held, patience] = [-1, new Patience(STALL_MS)];
+  let progress = 0;
   for (;;) {
     const status = rig.serving.cluster!.status();
     const isWhole = status.nodes.length === count && !rig.serving.problem() &&
@@ -55,6 +64,7 @@ async function loaded(rig: FrontRig, count: number): Promise<void> {
     if (isWhole) return;
     const now = status.nodes.reduce((sum, node) => sum + node.held, 0);
     if (now !== held) [held, patience] = [now, new Patience(STALL_MS)];
+    if (now > progress) print(`  ${progress = now} experts held, ${status.nodes.length} shards`);
     assert.ok(!patience.isOver, `${held} experts held, ${status.nodes.length} shards: no progress`);
     // A shard that missed the first plan owns nothing until the experts are planned anew.
     const isResting = status.epoch > 0 && status.phase === "idle" && !status.rebalancing;
@@ -90,6 +100,7 @@ async function compareBits(
     await using rig = await FrontRig.open({ quantisation, model });
     return await answers(rig);
   })();
+  print(`  the single process has answered`);
   for (const count of counts) {
     await using stack = new AsyncDisposableStack();
     const args = ["--model", folder, "--synthetic", "--quant", quantisation];
