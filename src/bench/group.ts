@@ -1,16 +1,19 @@
 /**
- * Measures one group: opens its rig, takes samples with the machine's limits before and after, and
- * tells each row as soon as it stands. Runs inside a process of its own.
+ * Measures one group: opens its rig, takes samples with a look at the machine and at peers before and
+ * after each, and tells each row as soon as it stands. Runs inside a process of its own.
+ *
+ * Fractions and ratios are medians of those of single samples: on some machines memory is twice as
+ * fast in one second as in the next, so that only neighbours in time can be compared.
  */
 import type { Clock } from "@/clock.ts";
 import type { BackendOptions } from "@/kernels/open.ts";
 import { peakMemoryBytes } from "./host.ts";
-import type { LimitProbe, Limits } from "./limits.ts";
+import { between, type Limits, type Moment } from "./limits.ts";
 import { dispatchMs } from "./dispatch.ts";
 import * as measure from "./measurements.ts";
 import { packedLoadSeconds } from "./packed_load.ts";
 import { type Group, type Measurement, rowName } from "./plan.ts";
-import { type Row, type RowFacts, rowOf } from "./report.ts";
+import { asGoodAs, type Row, type RowFacts, rowOf, summarize } from "./report.ts";
 import { Rig } from "./rig.ts";
 import { bytesOf, headMatrix, layerMatrices, operationsOf, tileOperations } from "./workload.ts";
 
@@ -19,9 +22,16 @@ const MIB = 1024 * 1024;
 /** What a group says while it runs. */
 export type GroupMessage =
   | { readonly kind: "begin"; readonly measurement: number }
-  | { readonly kind: "row"; readonly row: Row }
-  | { readonly kind: "limits"; readonly limits: Limits }
+  | { readonly kind: "row"; readonly row: Row; readonly peers: readonly PeerSpeed[] }
   | { readonly kind: "kernels"; readonly threads: number; readonly text: string };
+
+/** A peer beside the samples of a row. */
+export interface PeerSpeed {
+  readonly name: string;
+  readonly values: readonly number[];
+  /** How many times as good we are: the median of all samples. */
+  readonly ratio: number;
+}
 
 /** A row that took this long gets no further samples: on slow machines the rest must have its turn. */
 const SAMPLING_MS = 30_000;
@@ -38,7 +48,7 @@ export interface GroupOptions {
   /** Keeps packed folders between runs. */
   readonly cacheFolder: string;
   readonly backend: BackendOptions;
-  readonly probe: LimitProbe;
+  readonly moment: (beside: Measurement["kind"]) => Promise<Moment>;
   readonly clock: Clock;
   readonly tell: (message: GroupMessage) => void;
 }
@@ -55,12 +65,10 @@ class GroupRun {
   readonly #rig: Rig;
   readonly #work: Work;
   readonly #rows = new Map<Measurement["kind"], Row>();
-  #limits: Limits;
 
-  constructor(options: GroupOptions, rig: Rig, limits: Limits) {
+  constructor(options: GroupOptions, rig: Rig) {
     this.#options = options;
     this.#rig = rig;
-    this.#limits = limits;
     const { config, model } = rig.loaded;
     const layers = layerMatrices(config.decoder);
     const head = headMatrix(config.decoder, model.vocabularySize);
@@ -75,26 +83,55 @@ class GroupRun {
     };
   }
 
-  /** One measurement: samples between two looks at the limits. */
+  /** One measurement: samples, each between two looks at what stands beside it. */
   async take(measurement: Measurement): Promise<void> {
-    const { group, tell, clock } = this.#options;
-    const values: number[] = [];
-    const before = this.#limits;
-    const count = UNLIMITED.has(measurement.kind) ? 1 : group.repeats;
-    const startMs = clock.nowMs();
-    while (values.length < count) {
-      values.push(await this.#sample(measurement));
-      if (clock.nowMs() - startMs > SAMPLING_MS) break;
-    }
-    if (!UNLIMITED.has(measurement.kind)) {
-      this.#limits = await this.#options.probe.measure();
-      tell({ kind: "limits", limits: this.#limits });
-    }
-    const readGBs = (before.readGBs + this.#limits.readGBs) / 2;
+    const { group, tell, clock, moment } = this.#options;
     const name = rowName(group, measurement);
-    const row = { ...rowOf({ name, ...this.#facts(measurement, readGBs) }, values), readGBs };
-    this.#rows.set(measurement.kind, row);
-    tell({ kind: "row", row });
+    const { kind } = measurement;
+    const isLimited = !UNLIMITED.has(kind);
+    const values: number[] = [];
+    const moments: Moment[] = [];
+    let before = isLimited ? await moment(kind) : undefined;
+    let sampledMs = 0;
+    while (values.length < (isLimited ? group.repeats : 1) && sampledMs <= SAMPLING_MS) {
+      const startMs = clock.nowMs();
+      values.push(await this.#sample(measurement));
+      sampledMs += clock.nowMs() - startMs;
+      if (before === undefined) continue;
+      const after = await moment(kind);
+      moments.push(between(before, after));
+      before = after;
+    }
+    const row = this.#row(measurement, { name, values, moments });
+    this.#rows.set(kind, row);
+    const peers = Object.keys(moments[0]?.peers ?? {}).map((peer): PeerSpeed => {
+      const speeds = moments.map(({ peers }) => peers[peer]!);
+      const ratios = speeds.map((speed, i) => asGoodAs({ ...row, value: values[i]! }, speed));
+      return { name: peer, values: speeds, ratio: summarize(ratios).median };
+    });
+    tell({ kind: "row", row, peers });
+  }
+
+  /** The row, with its limit and fraction by the limits that stood beside each sample. */
+  #row(
+    measurement: Measurement,
+    of: { name: string; values: readonly number[]; moments: readonly Moment[] },
+  ): Row {
+    const { name, values, moments } = of;
+    const row = rowOf({ name, ...facts[measurement.kind] }, values);
+    if (moments.length === 0) return row;
+    const readGBs = summarize(moments.map(({ limits }) => limits.readGBs)).median;
+    const found = moments.flatMap(({ limits }) => this.#limitOf(measurement, limits) ?? []);
+    if (found.length === 0) return { ...row, readGBs };
+    const limits = found.map(({ limit }) => limit!);
+    const fractions = limits.map((limit, i) => asGoodAs({ ...row, value: values[i]! }, limit));
+    return {
+      ...row,
+      readGBs,
+      limit: summarize(limits).median,
+      limitName: found[0]!.limitName!,
+      fraction: summarize(fractions).median,
+    };
   }
 
   /** First runs compile what is hot, in kernels and in JavaScript: they are not counted. */
@@ -139,46 +176,52 @@ class GroupRun {
     }
   }
 
-  /** Unit, direction and limit of a measurement. */
-  #facts(measurement: Measurement, readGBs: number): Omit<RowFacts, "name"> {
+  /** What the machine allows at such a moment; undefined for measurements that nothing limits. */
+  #limitOf(
+    measurement: Measurement,
+    limits: Limits,
+  ): Pick<RowFacts, "limit" | "limitName"> | undefined {
     const { layerOperations, headOperations, bytes } = this.#work;
-    const peak = peakOf(this.#options.group, this.#limits);
-    const speed = { unit: "tok/s", better: "more" as const };
-    const time = { unit: "s", better: "less" as const };
+    const peak = peakOf(this.#options.group, limits);
+    const prefillOperations = layerOperations + headOperations / measure.PREFILL_TOKENS;
     switch (measurement.kind) {
       case "decode":
-        return { ...speed, limit: readGBs * 1e9 / bytes, limitName: "limits/read" };
-      case "prefill": {
-        const operations = layerOperations + headOperations / measure.PREFILL_TOKENS;
-        return { ...speed, limit: peak.gops * 1e9 / operations, limitName: peak.name };
-      }
+        return { limit: limits.readGBs * 1e9 / bytes, limitName: "limits/read" };
+      case "prefill":
+        return { limit: peak.gops * 1e9 / prefillOperations, limitName: peak.name };
       case "batch": {
         const own = this.#rows.get("prefill");
-        if (own === undefined) return speed;
-        const perSecond = own.value * (layerOperations + headOperations / measure.PREFILL_TOKENS);
-        const limit = perSecond / (layerOperations + headOperations);
-        return { ...speed, limit, limitName: own.name };
+        if (own === undefined) return undefined;
+        const limit = own.value * prefillOperations / (layerOperations + headOperations);
+        return { limit, limitName: own.name };
       }
       case "tile": {
         const { linear, attention } = tileOperations(this.#rig.loaded.config);
-        const limit = linear / peak.gops / 1e9 + attention / this.#limits.f32Gops / 1e9;
-        return { ...time, limit, limitName: peak.name };
+        const limit = linear / peak.gops / 1e9 + attention / limits.f32Gops / 1e9;
+        return { limit, limitName: peak.name };
       }
-      case "load":
-        return { ...time, note: "weights drawn from a seed and packed" };
-      case "packed":
-        return { ...time, note: "from a packed folder that the system has just read or written" };
-      case "picture":
-        return { ...time, note: "one new tile, 272 prompt tokens" };
-      case "skeleton":
-        return { unit: "ms", better: "less", note: "a decode step of 28 layers without width" };
-      case "dispatch":
-        return { unit: "ms", better: "less", note: "JavaScript and submitting of that step" };
-      case "memory":
-        return { unit: "MiB", better: "less", note: "most ever resident in the process" };
+      default:
+        return undefined;
     }
   }
 }
+
+const speed = { unit: "tok/s", better: "more" } as const;
+const time = { unit: "s", better: "less" } as const;
+
+/** Unit and direction of every measurement, and what its name does not say. */
+const facts: Readonly<Record<Measurement["kind"], Omit<RowFacts, "name">>> = {
+  decode: speed,
+  prefill: speed,
+  batch: speed,
+  tile: time,
+  load: { ...time, note: "weights drawn from a seed and packed" },
+  packed: { ...time, note: "from a packed folder that the system has just read or written" },
+  picture: { ...time, note: "one new tile, 272 prompt tokens" },
+  skeleton: { unit: "ms", better: "less", note: "a decode step of 28 layers without width" },
+  dispatch: { unit: "ms", better: "less", note: "JavaScript and submitting of that step" },
+  memory: { unit: "MiB", better: "less", note: "most ever resident in the process" },
+};
 
 /** The arithmetic peak that a group's linears run against. */
 function peakOf({ precision, shape }: Group, limits: Limits): { name: string; gops: number } {
@@ -190,7 +233,7 @@ function peakOf({ precision, shape }: Group, limits: Limits): { name: string; go
 
 /** Measures the group; throws OperatingError when its model cannot be opened. */
 export async function runGroup(options: GroupOptions): Promise<void> {
-  const { group, shapesFolder, backend, clock, tell, probe } = options;
+  const { group, shapesFolder, backend, clock, tell } = options;
   tell({ kind: "begin", measurement: 0 });
   const rig = await Rig.open({
     folder: `${shapesFolder}/${group.folder}`,
@@ -201,9 +244,7 @@ export async function runGroup(options: GroupOptions): Promise<void> {
   try {
     const { threads, variant, numericClass } = rig.backend.description;
     tell({ kind: "kernels", threads, text: `${variant}, ${numericClass}` });
-    const limits = await probe.measure();
-    tell({ kind: "limits", limits });
-    const run = new GroupRun(options, rig, limits);
+    const run = new GroupRun(options, rig);
     await run.warmUp();
     for (const [index, measurement] of group.measurements.entries()) {
       tell({ kind: "begin", measurement: index });

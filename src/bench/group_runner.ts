@@ -1,10 +1,11 @@
-/** Starts a group's process, answers its questions about limits and passes on what it says. */
+/** Starts a group's process, answers its questions about the moment and passes on what it says. */
 import { fileURLToPath } from "node:url";
 import { OperatingError } from "@/errors.ts";
 import type { GroupMessage } from "./group.ts";
 import type { GroupTask, ProcessMessage } from "./group_process.ts";
-import type { LimitProbe } from "./limits.ts";
+import type { Moment } from "./limits.ts";
 import { jsonLine, readJsonLines } from "./lines.ts";
+import type { Measurement } from "./plan.ts";
 
 const programUrl = new URL("./group_process.ts", import.meta.url);
 /** Last characters of a crashed process's standard error in the message. */
@@ -13,7 +14,10 @@ const ERROR_TAIL_CHARS = 600;
 /** Runs the group to its end. Throws OperatingError when it fails or its process ends early. */
 export async function runGroupProcess(
   task: GroupTask,
-  outside: { probe: LimitProbe; tell: (message: GroupMessage) => void },
+  outside: {
+    moment: (beside: Measurement["kind"]) => Promise<Moment>;
+    tell: (message: GroupMessage) => void;
+  },
 ): Promise<void> {
   await using child = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "--allow-all", fileURLToPath(programUrl)],
@@ -27,7 +31,7 @@ export async function runGroupProcess(
   await input.write(jsonLine(task));
   for await (const line of readJsonLines(child.stdout)) {
     const message = line as ProcessMessage;
-    if (message.kind === "ask") await input.write(jsonLine(await outside.probe.measure()));
+    if (message.kind === "ask") await input.write(jsonLine(await outside.moment(message.beside)));
     else if (message.kind === "failed") failure = message.message;
     else outside.tell(message);
   }

@@ -5,16 +5,21 @@
 import type { Clock } from "@/clock.ts";
 import type { Backend } from "@/kernels/backend.ts";
 import { openWasmBackend, type WasmBackendOptions } from "@/kernels/wasm/backend.ts";
-import { measureLimits } from "@/kernels/wasm/probe.ts";
+import { LimitMeter } from "@/kernels/wasm/probe.ts";
 import { measureDevice } from "@/kernels/webgpu/probe.ts";
 import type { LimitProbe, Limits } from "./limits.ts";
 
 /** Memory and repeats of a brief look, which tells nothing of the machine. */
 const BRIEF = { readBytes: 8 * 1024 * 1024, repeats: 1 } as const;
+/** Of the arithmetic peaks in a measurement, and in a glance between two samples. */
+const [REPEATS, GLANCE_REPEATS] = [5, 3];
+/** Of reading, some 40 ms each: on a shared host one may be twice as fast as the next. */
+const READ_REPEATS = 20;
 
 /** The GPU's limits; both int8 peaks are that of packed dot products. */
 export class DeviceProbe implements LimitProbe, AsyncDisposable {
   readonly #options: { readonly clock: Clock; readonly brief: boolean };
+  #last: Limits | undefined;
 
   constructor(options: { readonly clock: Clock; readonly brief: boolean }) {
     this.#options = options;
@@ -24,7 +29,13 @@ export class DeviceProbe implements LimitProbe, AsyncDisposable {
   async measure(): Promise<Limits> {
     const { readBytes, dotOps, f32Ops } = await measureDevice(this.#options);
     const dot = dotOps / 1e9;
-    return { readGBs: readBytes / 1e9, i16Gops: dot, dot3Gops: dot, f32Gops: f32Ops / 1e9 };
+    this.#last = { readGBs: readBytes / 1e9, i16Gops: dot, dot3Gops: dot, f32Gops: f32Ops / 1e9 };
+    return this.#last;
+  }
+
+  /** A card's own memory does not change by the second, and measuring it takes some. */
+  async glance(): Promise<Limits> {
+    return this.#last ?? await this.measure();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -40,18 +51,27 @@ export interface TeamProbeOptions extends WasmBackendOptions {
 
 export class TeamProbe implements LimitProbe, AsyncDisposable {
   readonly #options: TeamProbeOptions;
-  #backend: Promise<Backend> | undefined;
+  #opened: Promise<{ backend: Backend; meter: LimitMeter }> | undefined;
 
   constructor(options: TeamProbeOptions) {
     this.#options = options;
   }
 
   /** Throws OperatingError("unavailable") when the kernels cannot be opened. */
-  async measure(): Promise<Limits> {
-    const { clock, brief, ...options } = this.#options;
-    this.#backend ??= openWasmBackend(options);
-    const backend = await this.#backend;
-    const limits = await measureLimits(backend, { clock, ...(brief && BRIEF) });
+  measure(): Promise<Limits> {
+    return this.#measure(REPEATS);
+  }
+
+  glance(): Promise<Limits> {
+    return this.#measure(GLANCE_REPEATS);
+  }
+
+  async #measure(repeats: number): Promise<Limits> {
+    this.#opened ??= this.#open();
+    const { meter } = await this.#opened;
+    const limits = await meter.measure(
+      this.#options.brief ? BRIEF : { repeats, readRepeats: READ_REPEATS },
+    );
     return {
       readGBs: limits.readBytes / 1e9,
       i16Gops: limits.i16Ops / 1e9,
@@ -60,7 +80,14 @@ export class TeamProbe implements LimitProbe, AsyncDisposable {
     };
   }
 
+  async #open(): Promise<{ backend: Backend; meter: LimitMeter }> {
+    const { clock, brief, ...options } = this.#options;
+    const backend = await openWasmBackend(options);
+    const meter = new LimitMeter(backend, { clock, ...(brief && BRIEF) });
+    return { backend, meter };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await (await this.#backend)?.close();
+    await (await this.#opened)?.backend.close();
   }
 }

@@ -1,19 +1,19 @@
 /**
- * One run of the benchmark: limits first and last, each group in its process with the peers around
- * it, derived rows, and the report. Prints nothing.
+ * One run of the benchmark: limits first and last, each group in its process with the peers before
+ * it and between its samples, derived rows, and the report. Prints nothing.
  */
 import type { Clock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import type { BackendOptions } from "@/kernels/open.ts";
 import { type ModelConfig, readModelConfig } from "@/model/config.ts";
 import { withGoals } from "./goals.ts";
-import type { GroupMessage } from "./group.ts";
+import type { GroupMessage, PeerSpeed } from "./group.ts";
 import { runGroupProcess } from "./group_runner.ts";
 import { commitName, loadAverage, processorName } from "./host.ts";
-import type { LimitProbe, Limits } from "./limits.ts";
+import type { LimitProbe, Limits, Moment } from "./limits.ts";
 import { measureBrowserGpu } from "./peers/browser_gpu.ts";
-import type { Peer, PeerContext, PeerResult } from "./peers/peer.ts";
-import { expectedSeconds, type Group, rowName } from "./plan.ts";
+import type { Peer, PeerContext, PeerResult, PeerRun } from "./peers/peer.ts";
+import { expectedSeconds, type Group, type Measurement, rowName } from "./plan.ts";
 import {
   asGoodAs,
   besidePeer,
@@ -22,6 +22,7 @@ import {
   REPORT_SCHEMA,
   type Row,
   rowOf,
+  summarize,
 } from "./report.ts";
 
 export interface SessionOptions {
@@ -99,32 +100,46 @@ export class Session {
     return { schema: REPORT_SCHEMA, environment, rows };
   }
 
-  async #measureLimits(): Promise<Limits> {
-    const limits = await this.#options.probe.measure();
-    this.#limits.push(limits);
-    return limits;
+  async #measureLimits(): Promise<void> {
+    this.#limits.push(await this.#options.probe.measure());
   }
 
   async #runGroup(group: Group): Promise<void> {
-    const { backend, rootFolder, cacheFolder } = this.#options;
+    const { backend, rootFolder, cacheFolder, peers } = this.#options;
+    await using opened = new AsyncDisposableStack();
+    const runs = new Map<Peer, PeerRun>();
     const results = new Map<Peer, readonly PeerResult[]>();
-    for (const peer of this.#options.peers.filter((peer) => this.#isPeerOf(peer, group))) {
+    for (const peer of peers.filter((peer) => this.#isPeerOf(peer, group))) {
       const config = await readShape(`${rootFolder}/benchmarks/shapes/${group.folder}`);
       const format = group.format === "q8" ? "q8" : "q4";
-      const task = { shape: group.shape, config, format } as const;
-      results.set(peer, await peer.measure(this.#peerContext(), task));
+      const run = await peer.open(this.#peerContext(), { shape: group.shape, config, format });
+      runs.set(peer, opened.use(run));
+      if (group.measurements.some(({ kind }) => kind === "prefill" || kind === "tile")) {
+        results.set(peer, await run.measure());
+      }
       this.#doneSeconds += peerSeconds(peer);
     }
     const firstRow = this.#rows.length;
-    const task = {
-      group,
-      shapesFolder: `${rootFolder}/benchmarks/shapes`,
-      cacheFolder,
-      backend,
-    };
-    const probe = { measure: () => this.#measureLimits() };
-    await runGroupProcess(task, { probe, tell: (message) => this.#hear(group, message) });
+    const shapesFolder = `${rootFolder}/benchmarks/shapes`;
+    await runGroupProcess({ group, shapesFolder, cacheFolder, backend }, {
+      moment: (beside) => this.#moment(beside, runs),
+      tell: (message) => this.#hear(message, { group, runs }),
+    });
     for (const [peer, each] of results) this.#addPeer(peer, { results: each, firstRow });
+  }
+
+  /** The machine, and what peers reach in it, between two samples of ours. */
+  async #moment(
+    beside: Measurement["kind"],
+    runs: ReadonlyMap<Peer, PeerRun>,
+  ): Promise<Moment> {
+    const speeds: Record<string, number> = {};
+    for (const [{ name }, { decode }] of beside === "decode" ? runs : []) {
+      if (decode) speeds[name] = await decode();
+    }
+    const limits = await this.#options.probe.glance();
+    this.#limits.push(limits);
+    return { limits, peers: speeds };
   }
 
   /** Beside a GPU's own rows: engines for pages, which run on no GPU of this process. */
@@ -136,7 +151,10 @@ export class Session {
     this.#rows.push(...await measureBrowserGpu({ context, peers, shapesFolder }));
   }
 
-  #hear(group: Group, message: GroupMessage): void {
+  #hear(
+    message: GroupMessage,
+    { group, runs }: { group: Group; runs: ReadonlyMap<Peer, PeerRun> },
+  ): void {
     switch (message.kind) {
       case "begin":
         return this.#report(rowName(group, group.measurements[message.measurement]!));
@@ -145,11 +163,30 @@ export class Session {
         this.#threads = message.threads;
         return;
       case "row": {
-        this.#rows.push(message.row);
-        const done = group.measurements.find((each) => rowName(group, each) === message.row.name)!;
+        const { row, peers } = message;
+        const notes = new Map([...runs].map(([{ name }, run]) => [name as string, run.decodeNote]));
+        this.#addRow(row, peers.map((peer) => ({ ...peer, note: notes.get(peer.name) })));
+        const done = group.measurements.find((each) => rowName(group, each) === row.name)!;
         this.#doneSeconds += expectedSeconds(group, done);
         return;
       }
+    }
+  }
+
+  /** Our row, and those of peers that were measured between its samples. */
+  #addRow(row: Row, peers: readonly (PeerSpeed & { note: string | undefined })[]): void {
+    const [first] = peers;
+    // The first peer of a row is the one it is mainly compared with.
+    const beside = first && {
+      peer: first.name,
+      peerValue: summarize(first.values).median,
+      ratio: first.ratio,
+    };
+    this.#rows.push({ ...row, ...beside });
+    const { unit, better } = row;
+    for (const { name, values, ratio, note } of peers) {
+      const facts = { name: `peer/${name}/${row.name}`, unit, better, ...(note && { note }) };
+      this.#rows.push({ ...rowOf(facts, values), ratio });
     }
   }
 
@@ -165,7 +202,6 @@ export class Session {
       const name = `peer/${peer.name}/${ours.name}`;
       const ratio = asGoodAs(ours, value);
       this.#rows.push({ name, value, unit, better, samples, ratio, ...(note && { note }) });
-      // The first peer of a row is the one it is mainly compared with.
       if (ours.peer === undefined) this.#rows[index] = besidePeer(ours, { name: peer.name, value });
     }
   }

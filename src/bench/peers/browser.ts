@@ -72,51 +72,58 @@ async function answer(request: Request, options: PageOptions): Promise<Response>
   }
 }
 
+/** A page that stays open. */
+export interface OpenPage extends AsyncDisposable {
+  /** Rejects with OperatingError when the page fails meanwhile. */
+  ask<T>(use: (page: Page) => Promise<T>): Promise<T>;
+}
+
 /** Opens the page, calls `use` with it and closes everything. */
 export async function withPage<T>(
   options: PageOptions,
   use: (page: Page) => Promise<T>,
 ): Promise<T> {
+  await using page = await openPage(options);
+  return await page.ask(use);
+}
+
+export async function openPage(options: PageOptions): Promise<OpenPage> {
   const executablePath = await findChromium();
   if (executablePath === undefined) {
     throw new OperatingError("unavailable", "Cannot open a page: there is no Chromium");
   }
-  await using server = Deno.serve(
+  await using parts = new AsyncDisposableStack();
+  const server = parts.use(Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     (request) => answer(request, options),
-  );
+  ));
   // Only here: a benchmark without peers must not need it.
   const { chromium } = await import("playwright-core");
-  const browser = await chromium.launch({
-    executablePath,
-    args: [
-      "--no-sandbox",
-      "--disable-dev-shm-usage",
-      ...options.softwareGpu ? softwareGpuFlags : [],
-    ],
-  });
-  try {
-    const page = await browser.newPage();
-    const failed = new Promise<never>((_, reject) => {
-      page.on(
-        "pageerror",
-        (error) =>
-          reject(new OperatingError("unavailable", `Cannot measure in Chromium: ${error.message}`)),
-      );
-      page.on(
-        "crash",
-        () =>
-          reject(new OperatingError("unavailable", "Cannot measure in Chromium: the page crashed")),
-      );
-    });
-    failed.catch(() => {}); // whoever waits for the page hears of it through the race
-    page.setDefaultTimeout(0);
-    await page.goto(`http://127.0.0.1:${server.addr.port}/`);
-    await Promise.race([page.waitForFunction("globalThis.ready"), failed]);
+  const gpuFlags = options.softwareGpu ? softwareGpuFlags : [];
+  const args = ["--no-sandbox", "--disable-dev-shm-usage", ...gpuFlags];
+  const browser = await chromium.launch({ executablePath, args });
+  parts.defer(() => browser.close());
+  const page = await browser.newPage();
+  const failed = failureOf(page);
+  failed.catch(() => {}); // whoever asks the page hears of it through the race
+  const ask = async <T>(use: (page: Page) => Promise<T>): Promise<T> => {
     const used = use(page);
     used.catch(() => {}); // closing the browser ends what still waits for the page
     return await Promise.race([used, failed]);
-  } finally {
-    await browser.close();
-  }
+  };
+  page.setDefaultTimeout(0);
+  await page.goto(`http://127.0.0.1:${server.addr.port}/`);
+  await ask((page) => page.waitForFunction("globalThis.ready"));
+  const kept = parts.move();
+  return { ask, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** Rejects when a script of the page throws, or the page crashes. */
+function failureOf(page: Page): Promise<never> {
+  return new Promise((_, reject) => {
+    const fail = (text: string) =>
+      reject(new OperatingError("unavailable", `Cannot measure in Chromium: ${text}`));
+    page.on("pageerror", (error) => fail(error.message));
+    page.on("crash", () => fail("the page crashed"));
+  });
 }

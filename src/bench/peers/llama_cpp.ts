@@ -38,9 +38,24 @@ export async function ggufFile(context: PeerContext, task: PeerTask): Promise<st
 }
 
 interface BenchEntry {
-  readonly n_prompt: number;
-  readonly n_gen: number;
   readonly samples_ts: readonly number[];
+}
+
+/** Tokens per second of each repeat of one test. */
+async function llamaBench(
+  program: string,
+  options: { m: string; t: number; p: number; n: number; r: number },
+): Promise<readonly number[]> {
+  const args = Object.entries(options).flatMap(([flag, value]) => [`-${flag}`, `${value}`]);
+  const command = new Deno.Command(program, { args: [...args, "-o", "json"], stdin: "null" });
+  const { success, stdout, stderr } = await command.output();
+  if (!success) {
+    throw new OperatingError("unavailable", `Cannot compare with llama.cpp: ${PROGRAM} failed`, {
+      detail: new TextDecoder().decode(stderr).slice(-2000),
+    });
+  }
+  const [entry] = JSON.parse(new TextDecoder().decode(stdout)) as BenchEntry[];
+  return entry!.samples_ts;
 }
 
 export const llamaCpp: Peer = {
@@ -54,26 +69,21 @@ export const llamaCpp: Peer = {
     );
   },
 
-  async measure(context, task) {
+  async open(context, task) {
     const program = (await findProgram(context))!;
-    const model = await ggufFile(context, task);
-    const { threads, repeats } = context;
-    const options = { m: model, t: threads, p: PREFILL_TOKENS, n: DECODE_TOKENS, r: repeats };
-    const args = Object.entries(options).flatMap(([flag, value]) => [`-${flag}`, `${value}`]);
-    context.progress(`llama.cpp ${task.shape} ${task.format}`);
-    const command = new Deno.Command(program, { args: [...args, "-o", "json"], stdin: "null" });
-    const { success, stdout, stderr } = await command.output();
-    if (!success) {
-      throw new OperatingError("unavailable", `Cannot compare with llama.cpp: ${PROGRAM} failed`, {
-        detail: new TextDecoder().decode(stderr).slice(-2000),
-      });
-    }
-    const entries = JSON.parse(new TextDecoder().decode(stdout)) as BenchEntry[];
-    return entries.map((entry) => ({
-      of: entry.n_gen > 0 ? "decode" as const : "prefill" as const,
-      unit: "tok/s",
-      better: "more" as const,
-      samples: summarize(entry.samples_ts),
-    }));
+    const { threads: t, repeats } = context;
+    const m = await ggufFile(context, task);
+    return {
+      async measure() {
+        context.progress(`llama.cpp ${task.shape} ${task.format}`);
+        const speeds = await llamaBench(program, { m, t, p: PREFILL_TOKENS, n: 0, r: repeats });
+        return [{ of: "prefill", unit: "tok/s", better: "more", samples: summarize(speeds) }];
+      },
+      async decode() {
+        const [speed] = await llamaBench(program, { m, t, p: 0, n: DECODE_TOKENS, r: 1 });
+        return speed!;
+      },
+      async [Symbol.asyncDispose]() {},
+    };
   },
 };

@@ -3,7 +3,14 @@ import { join } from "node:path";
 import { summarize } from "../report.ts";
 import { findChromium, withPage } from "./browser.ts";
 import { writeTower } from "./onnx.ts";
-import { exists, missingPeer, type Peer, type PeerContext, type PeerTask } from "./peer.ts";
+import {
+  exists,
+  missingPeer,
+  type Peer,
+  type PeerContext,
+  type PeerResult,
+  type PeerTask,
+} from "./peer.ts";
 
 const VERSION = "1.30";
 
@@ -56,25 +63,35 @@ export const onnxruntimeWeb: Peer = {
     }
   },
 
-  async measure(context, task) {
+  async open(context, task) {
     const tower = await towerFile(context, task);
-    context.progress("onnxruntime-web: one tile (about a minute)");
-    const { patchSize } = task.config.vision;
-    const input = {
-      patches: (task.config.preprocess.tileSize / patchSize) ** 2,
-      patchWidth: 3 * patchSize ** 2,
-      threads: context.threads,
-      repeats: 2,
+    return {
+      measure: () => measureTower(context, { tower, task }),
+      async [Symbol.asyncDispose]() {},
     };
-    const options = { html, folder: folderOf(context), files: { "/tower.onnx": tower } };
-    const seconds = await withPage(options, (page) =>
-      page.evaluate((input) => {
-        const { measure } = globalThis as unknown as {
-          measure(input: unknown): Promise<number[]>;
-        };
-        return measure(input);
-      }, input));
-    // The first run warms up.
-    return [{ of: "tile", unit: "s", better: "less", samples: summarize(seconds.slice(1)) }];
   },
 };
+
+async function measureTower(
+  context: PeerContext,
+  { tower, task }: { tower: string; task: PeerTask },
+): Promise<readonly PeerResult[]> {
+  context.progress("onnxruntime-web: one tile (about a minute)");
+  const { patchSize } = task.config.vision;
+  const input = {
+    patches: (task.config.preprocess.tileSize / patchSize) ** 2,
+    patchWidth: 3 * patchSize ** 2,
+    threads: context.threads,
+    repeats: 2,
+  };
+  const options = { html, folder: folderOf(context), files: { "/tower.onnx": tower } };
+  const seconds = await withPage(options, (page) =>
+    page.evaluate((input) => {
+      const { measure } = globalThis as unknown as {
+        measure(input: unknown): Promise<number[]>;
+      };
+      return measure(input);
+    }, input));
+  // The first run warms up.
+  return [{ of: "tile", unit: "s", better: "less", samples: summarize(seconds.slice(1)) }];
+}

@@ -26,20 +26,30 @@ export interface PeerTask {
   readonly format: "q4" | "q8";
 }
 
-/** Speed of one thing; `of` ends our row's name, e.g. "decode". */
+/** Speed of one thing; `of` ends our row's name, e.g. "prefill". */
 export interface PeerResult {
-  readonly of: "decode" | "prefill" | "tile";
+  readonly of: "prefill" | "tile";
   readonly unit: string;
   readonly better: "more" | "less";
   readonly samples: Samples;
   readonly note?: string;
 }
 
+/** A peer that has opened a task. */
+export interface PeerRun extends AsyncDisposable {
+  /** What is measured once, before our own rows. */
+  measure(): Promise<readonly PeerResult[]>;
+  /** Answer tokens per second, once: taken between our own samples. */
+  readonly decode?: () => Promise<number>;
+  /** What the row of `decode` must say. */
+  readonly decodeNote?: string;
+}
+
 export interface Peer {
   readonly name: PeerName;
   /** Throws OperatingError that says how to get what is missing. */
   check(context: PeerContext): Promise<void>;
-  measure(context: PeerContext, task: PeerTask): Promise<readonly PeerResult[]>;
+  open(context: PeerContext, task: PeerTask): Promise<PeerRun>;
 }
 
 /** The error of a peer that is not installed. */

@@ -1,14 +1,14 @@
 /** wllama (llama.cpp compiled to WebAssembly, its npm build) in headless Chromium. */
 import { join } from "node:path";
 import { summarize } from "../report.ts";
-import { findChromium, withPage } from "./browser.ts";
+import { findChromium, openPage } from "./browser.ts";
 import { ggufFile } from "./llama_cpp.ts";
 import { exists, missingPeer, type Peer, type PeerContext } from "./peer.ts";
 
 const VERSION = "3.8.1";
 /** It reads about two tokens per second: few tokens tell as much as many. */
 const PROMPT_TOKENS = 64;
-const ANSWER_TOKENS = 12;
+const ANSWER_TOKENS = 8;
 
 const folderOf = ({ cacheFolder }: PeerContext) =>
   join(cacheFolder, "node_modules/@wllama/wllama/esm");
@@ -23,10 +23,12 @@ interface PageResult {
 /** The prompt's words are pairs of letters, one token each in the made-up vocabulary. */
 const html = `<!doctype html><script type="module">
 import { Wllama } from "./index.js";
-globalThis.measure = async ({ prompt, tokens, threads }) => {
-  const wllama = new Wllama({ default: "/wasm/wllama.wasm" });
+globalThis.load = async (threads) => {
+  globalThis.wllama = new Wllama({ default: "/wasm/wllama.wasm" });
   const model = await (await fetch("/model.gguf")).blob();
   await wllama.loadModel([model], { n_ctx: 1024, n_threads: threads, n_gpu_layers: 0 });
+};
+globalThis.measure = async ({ prompt, tokens }) => {
   const startMs = performance.now();
   let [firstMs, count] = [0, 0];
   const stream = await wllama.createCompletion({
@@ -59,33 +61,40 @@ export const wllama: Peer = {
     }
   },
 
-  async measure(context, task) {
+  async open(context, task) {
     const model = await ggufFile(context, task);
-    context.progress(`wllama ${task.shape} ${task.format} (about two minutes)`);
+    context.progress(`wllama ${task.shape} ${task.format} (a minute)`);
     const options = { html, folder: folderOf(context), files: { "/model.gguf": model } };
-    const result = await withPage(options, (page) =>
-      page.evaluate((input) => {
-        const { measure } = globalThis as unknown as {
-          measure(input: unknown): Promise<PageResult>;
-        };
-        return measure(input);
-      }, { prompt: letterPairs(PROMPT_TOKENS), tokens: ANSWER_TOKENS, threads: context.threads }));
-    // A last event without a token may follow.
-    const tokens = Math.min(result.events, ANSWER_TOKENS);
-    const facts = { unit: "tok/s", better: "more" as const };
-    return [
-      {
-        ...facts,
-        of: "prefill",
-        samples: summarize([PROMPT_TOKENS * 1000 / result.firstTokenMs]),
-        note: `prompt of ${PROMPT_TOKENS} tokens`,
+    const opened = await openPage(options);
+    await opened.ask((page) =>
+      page.evaluate((threads) => {
+        const { load } = globalThis as unknown as { load(threads: number): Promise<void> };
+        return load(threads);
+      }, context.threads)
+    );
+    const answer = (promptTokens: number, tokens: number) =>
+      opened.ask((page) =>
+        page.evaluate((input) => {
+          const { measure } = globalThis as unknown as {
+            measure(input: unknown): Promise<PageResult>;
+          };
+          return measure(input);
+        }, { prompt: letterPairs(promptTokens), tokens })
+      );
+    return {
+      async measure() {
+        const { firstTokenMs } = await answer(PROMPT_TOKENS, 1);
+        const samples = summarize([PROMPT_TOKENS * 1000 / firstTokenMs]);
+        const note = `prompt of ${PROMPT_TOKENS} tokens`;
+        return [{ of: "prefill", unit: "tok/s", better: "more", samples, note }];
       },
-      {
-        ...facts,
-        of: "decode",
-        samples: summarize([(tokens - 1) * 1000 / result.answerMs]),
-        note: `answer of ${tokens} tokens`,
+      async decode() {
+        const { answerMs, events } = await answer(2, ANSWER_TOKENS);
+        // A last event without a token may follow.
+        return (Math.min(events, ANSWER_TOKENS) - 1) * 1000 / answerMs;
       },
-    ];
+      decodeNote: `answers of ${ANSWER_TOKENS} tokens`,
+      [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+    };
   },
 };
