@@ -295,10 +295,15 @@ pub mod wasm {
                 fn madd(self, factor: Self, addend: Self) -> Self {
                     Self($madd(self.0, factor.0, addend.0))
                 }
-                // Extending loads are twice as fast as loading all eight and shuffling.
+                // One load, whose address is checked once; unpacking above zeros shifts as well.
                 #[inline(always)]
                 unsafe fn load_bf16(from: *const u16) -> [Self; 2] {
-                    [Self::load_bf16_half(from), Self::load_bf16_half(from.add(4))]
+                    let zero = i16x8_splat(0);
+                    let bits = v128_load(from.cast());
+                    [
+                        Self(i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(zero, bits)),
+                        Self(i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(zero, bits)),
+                    ]
                 }
                 #[inline(always)]
                 unsafe fn load_bf16_half(from: *const u16) -> Self {
