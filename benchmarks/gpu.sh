@@ -70,6 +70,12 @@ make_bundle() {
 announce_driver() {
   compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null && return
   compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null && return
+  local announced
+  announced=$(compgen -G '/usr/local/*/share/vulkan/icd.d/*.json' | head -n 1 || true)
+  if [[ -n $announced ]]; then
+    export VK_ICD_FILENAMES=$announced VK_DRIVER_FILES=$announced
+    return
+  fi
   local driver
   driver=$(ldconfig -p | sed -n 's/.*\(libGLX_nvidia\.so\.0\|libEGL_nvidia\.so\.0\) .*x86-64.* => //p' | head -n 1)
   [[ -n $driver ]] || return 0

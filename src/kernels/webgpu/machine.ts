@@ -23,6 +23,8 @@ import type { Block, Range } from "./storage.ts";
 const GROUPS_MAX = 65535;
 /** Dispatches whose numbers lie in one buffer. */
 const CHUNK_SLOTS = 256;
+/** Bytes written to the device that may wait for a submission: each is held on the host as well. */
+const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 /** Below this the device's own "out of memory" check is not waited for. */
 const CHECKED_BYTES = 1 << 20;
 
@@ -79,6 +81,8 @@ export class Machine {
   readonly #scratch = new Map<string, Block>();
   #nextId = 0;
   #liveBytes = 0;
+  /** Written since the last submission. */
+  #waitingBytes = 0;
   /** Checks that the device answers later; an error among them ends the backend. */
   #checks: Promise<void>[] = [];
   #reading: Reading | undefined;
@@ -236,6 +240,7 @@ export class Machine {
     this.#encode(encoder);
     copies(encoder);
     this.#gpu.queue.submit([encoder.finish()]);
+    this.#waitingBytes = 0;
     for (const block of this.#retired.splice(0)) this.#destroy(block);
     this.#passages.sweep();
   }
@@ -249,7 +254,12 @@ export class Machine {
   /** Copies host bytes in, before everything submitted later. Whole words only. */
   write(block: Block, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
     this.#sendReads();
-    if (bytes.byteLength > 0) this.#gpu.queue.writeBuffer(block.buffer, byteOffset, bytes);
+    if (bytes.byteLength === 0) return;
+    this.#gpu.queue.writeBuffer(block.buffer, byteOffset, bytes);
+    this.#waitingBytes += bytes.byteLength;
+    if (this.#waitingBytes < WAITING_BYTES_MAX) return;
+    this.#gpu.queue.submit([]);
+    this.#waitingBytes = 0;
   }
 
   /**

@@ -1,7 +1,7 @@
 /**
  * What a GPU can do at most through WGSL: figures that benchmarks set results against. Each loop is
- * run with much and with little work, and the difference counts, so that the way to the device and
- * back (some 11 ms in Deno) drops out.
+ * run with little and with so much more work that the difference can be timed: the way to the
+ * device and back (some 11 ms in Deno) drops out of it.
  */
 import { type Clock, systemClock } from "@/clock.ts";
 import { packedDot } from "./shaders/numeric.ts";
@@ -20,10 +20,15 @@ export interface DeviceLimits {
 }
 
 const SIZE = 256;
-/** Far more than caches hold, and no more than the smallest binding. */
-const READ_BYTES = 128 * 1024 * 1024;
-/** Passes, or dispatches of a peak loop, of the two runs that are compared. */
-const [LITTLE, MUCH] = [2, 18];
+/** Far more than caches hold, as far as one binding may be so large. */
+const READ_BYTES = 1024 * 1024 * 1024;
+/** A processor that plays a GPU takes long enough for less. */
+const SOFTWARE_READ_BYTES = 128 * 1024 * 1024;
+/** Dispatches of the smaller of the two runs that are compared; the other has more of them … */
+const LITTLE = 2;
+const MUCH_MAX = 2048;
+/** … so that it takes at least so much longer. */
+const LEAST_SECONDS = 0.08;
 const PEAK_GROUPS = 4096;
 const PEAK_TURNS = 256;
 /** Chains of dependent operations per invocation. */
@@ -78,7 +83,8 @@ export async function measureDevice(
   const machine = new Machine(device, { budgetBytes: Infinity, bindingBytesMax: Infinity });
   try {
     const share = brief ? 64 : 1;
-    const bytes = Math.min(READ_BYTES, machine.bindingBytesMax) / share;
+    const readBytes = device.isSoftware ? SOFTWARE_READ_BYTES : READ_BYTES;
+    const bytes = Math.min(readBytes, machine.bindingBytesMax) / share;
     const memory = wholeRange(machine, bytes);
     const out = wholeRange(machine, 16);
     const seconds = async (dispatches: number, record: () => void) => {
@@ -90,10 +96,14 @@ export async function measureDevice(
     const perDispatch = async (record: () => void) => {
       await seconds(LITTLE, record); // compiles
       let best = Infinity;
-      for (let repeat = 0; repeat < (brief ? 1 : 4); repeat++) {
+      for (let repeat = 0, much = 2 * LITTLE; repeat < (brief ? 1 : 4); repeat++) {
         const little = await seconds(LITTLE, record);
-        const much = await seconds(MUCH, record);
-        best = Math.min(best, Math.max(1e-9, (much - little) / (MUCH - LITTLE)));
+        let more = await seconds(much, record) - little;
+        while (!brief && more < LEAST_SECONDS && much < MUCH_MAX) {
+          much *= 2;
+          more = await seconds(much, record) - little;
+        }
+        best = Math.min(best, Math.max(1e-9, more / (much - LITTLE)));
       }
       return best;
     };
