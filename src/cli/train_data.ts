@@ -61,7 +61,7 @@ function* drawSamples(
 ): Generator<Sample> {
   const recipeSeed = recipe && recipe.kind !== "soup" ? recipe.data.seed : 1;
   const seed = flags.number("seed") ?? recipeSeed;
-  const settings = makerSettings(flags);
+  const settings = makerSettings(flags, recipe);
   const mixture = new Mixture(mixtureOf(flags, recipe), { seed });
   for (let i = 0; i < count; i++) {
     const { source, index } = mixture.next();

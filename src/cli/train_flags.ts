@@ -33,7 +33,8 @@ export const trainFlags: readonly FlagRow[] = [
     name: "recipe",
     commands,
     value: "NAME|FILE",
-    help: "samples, export: mixture, seed, rate and frozen parts of this recipe",
+    help:
+      "samples, export: mixture, seed, difficulty, rate, frozen parts of this recipe; score: difficulty",
   },
   {
     name: "count",

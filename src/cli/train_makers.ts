@@ -10,12 +10,14 @@ import { heldOutWords } from "@/data/makers/words_table.ts";
 import type { MixtureSource } from "@/data/stream/mixture.ts";
 import { OperatingError } from "@/errors.ts";
 import type { Recipe } from "@/training/recipes/recipe.ts";
-import { mixtureSources } from "@/training/stage_samples.ts";
+import { mixtureSources, stageSettings } from "@/training/stage_samples.ts";
 import type { Flags } from "./flags.ts";
 
-/** What `--side`, `--fonts` and `--held-out` say of the makers. */
-export function makerSettings(flags: Flags): MakerSettings {
-  const settings = defaultSettings(flags.number("side") ?? 224);
+/** What `--side`, `--fonts` and `--held-out` say of the makers, at the recipe's difficulty. */
+export function makerSettings(flags: Flags, recipe?: Recipe): MakerSettings {
+  const side = flags.number("side");
+  const own = recipe && recipe.kind !== "soup" ? stageSettings(recipe.data) : defaultSettings();
+  const settings = { ...own, ...side !== undefined && { side } };
   const fonts = flags.string("fonts");
   const added = fonts === undefined ? [] : trueTypeFaces(fonts);
   if (!flags.on("held-out")) return { ...settings, faces: [...settings.faces, ...added] };

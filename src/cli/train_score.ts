@@ -10,6 +10,7 @@ import { openBackend } from "@/kernels/open.ts";
 import { loadModel } from "@/model/load.ts";
 import { openModelText } from "@/training/model_text.ts";
 import { Answerer, rolloutBounds, rolloutSequences } from "@/training/rollouts/answerer.ts";
+import { openRecipe } from "@/training/recipes/recipe_file.ts";
 import {
   scoreSamples,
   scoreTask,
@@ -47,12 +48,14 @@ export async function score(flags: Flags, args: readonly string[]): Promise<numb
   const wanted = items.size > 0 && flags.list("task").length === 0 ? [] : wantedTasks(flags);
   const total = wanted.reduce((sum, { count }) => sum + count, 0) +
     items.values().reduce((sum, samples) => sum + samples.length, 0);
+  const where = flags.string("recipe");
+  const settings = makerSettings(flags, where === undefined ? undefined : await openRecipe(where));
   const progress = new ProgressLine("answering", systemClock);
   let done = 0;
   const scores = await withAnswerer(flags, folder, async (opened) => {
     const options: ScoringOptions = {
       ...opened,
-      settings: makerSettings(flags),
+      settings,
       seed: flags.number("seed") ?? SEED_DEFAULT,
       thinking: flags.on("thinking"),
       answerTokensMax: flags.number("answer-tokens") ?? ANSWER_TOKENS_DEFAULT,
