@@ -28,10 +28,12 @@ export async function runGroupProcess(
   const errors = new Response(child.stderr).text();
   const input = child.stdin.getWriter();
   let failure: string | undefined;
-  await input.write(jsonLine(task));
+  // Whether the process is there to read; how it ended is asked below.
+  const send = async (value: unknown) => await input.write(jsonLine(value)).catch(() => {});
+  await send(task);
   for await (const line of readJsonLines(child.stdout)) {
     const message = line as ProcessMessage;
-    if (message.kind === "ask") await input.write(jsonLine(await outside.moment(message.beside)));
+    if (message.kind === "ask") await send(await outside.moment(message.beside));
     else if (message.kind === "failed") failure = message.message;
     else outside.tell(message);
   }
