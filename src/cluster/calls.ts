@@ -149,8 +149,9 @@ export class LayerCall {
 
   tick(nowMs: number): CallEffect[] {
     if (this.#isDone) return [];
-    if (nowMs < this.#deadlineMs) this.#walk(this.#root, nowMs);
-    return this.#finish(nowMs);
+    const isOver = nowMs >= this.#deadlineMs;
+    if (!isOver) this.#walk(this.#root, nowMs);
+    return this.#finish(nowMs, isOver);
   }
 
   /**
@@ -403,7 +404,7 @@ export class LayerCall {
   }
 
   /** Ends what is superseded, then the call itself when everything is answered or hopeless. */
-  #finish(nowMs: number): CallEffect[] {
+  #finish(nowMs: number, isOver = false): CallEffect[] {
     if (this.#isDone) return this.#take();
     this.#cancelLosers(this.#root, nowMs);
     const { bounds } = this.#context;
@@ -415,7 +416,8 @@ export class LayerCall {
       this.#effects.push({ type: "complete", parts });
       return this.#take();
     }
-    const error = nowMs >= this.#deadlineMs
+    // Only `tick` says that: after a stop of this process the first answer comes before its timer.
+    const error = isOver
       ? new OperatingError("unavailable", `Layer ${this.#layer} got no answer in time`, {
         retryAfterSeconds: 1,
       })

@@ -183,6 +183,14 @@ Deno.test("LayerCall does not count time in which its own process stood still", 
   assert.deepEqual(show(scene.reply(5002, first!)), ["complete #1"]);
 });
 
+Deno.test("LayerCall is not over when its first answer is read before the timer, after a stop", () => {
+  const scene = new Scene(twoHalves);
+  const [a, b] = sends(scene.call.start(0));
+  assert.deepEqual(show(scene.reply(60_000, a!)), []);
+  scene.call.stalled(60_000);
+  assert.deepEqual(show(scene.reply(60_001, b!)), ["complete #1 #2"]);
+});
+
 Deno.test("LayerCall waits for a silent node when nobody else has its experts", () => {
   const scene = new Scene(twoHalves);
   const [a, b] = sends(scene.call.start(0));
