@@ -9,7 +9,11 @@ import { decodeToF32 } from "@/tensor/half.ts";
 import { canonicalName, releasedName, type TensorName } from "@/weights/names.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { readSafetensorsHeader } from "@/weights/safetensors.ts";
-import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_writer.ts";
+import {
+  encodeSafetensors,
+  type TensorToWrite,
+  WEIGHTS_METADATA,
+} from "@/weights/safetensors_writer.ts";
 import type { LowRankModel } from "./low_rank.ts";
 import { readStore } from "./parameter_values.ts";
 import { writeSynced } from "./synced_file.ts";
@@ -72,7 +76,7 @@ export async function writeAdapter(
     modules_to_save: null,
   };
   await Deno.mkdir(folder, { recursive: true });
-  await writeSynced(join(folder, WEIGHTS), encodeSafetensors(tensors));
+  await writeSynced(join(folder, WEIGHTS), encodeSafetensors(tensors, WEIGHTS_METADATA));
   const text = JSON.stringify(config, null, 2) + "\n";
   await writeSynced(join(folder, CONFIG), new TextEncoder().encode(text));
 }

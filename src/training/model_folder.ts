@@ -8,7 +8,7 @@ import { decodeToF32, f32ToBf16, f32ToF16 } from "@/tensor/half.ts";
 import type { Checkpoint } from "@/weights/checkpoint.ts";
 import { releasedName, type TensorName } from "@/weights/names.ts";
 import type { StoredTensor } from "@/weights/safetensors.ts";
-import { encodeSafetensorsHeader } from "@/weights/safetensors_writer.ts";
+import { encodeSafetensorsHeader, WEIGHTS_METADATA } from "@/weights/safetensors_writer.ts";
 import { type Lineage, LINEAGE_FILE } from "./lineage.ts";
 
 /** Files of a model beside its weights. */
@@ -77,7 +77,7 @@ export async function writeModelFolder(options: ModelFolderOptions): Promise<voi
     shape,
   }));
   using file = await Deno.open(join(aside, "model.safetensors"), { write: true, createNew: true });
-  await writeAll(file, encodeSafetensorsHeader(headers, { format: "pt" }));
+  await writeAll(file, encodeSafetensorsHeader(headers, WEIGHTS_METADATA));
   for (const [i, [name, { dtype }]] of tensors.entries()) {
     await writeAll(file, encodeFloats(await valuesOf(name), dtype as FloatDType));
     onProgress?.(i + 1, tensors.length);

@@ -5,7 +5,11 @@
 import type { Backend } from "@/kernels/backend.ts";
 import type { ModelConfig } from "@/model/config.ts";
 import { releasedName } from "@/weights/names.ts";
-import { encodeSafetensors, type TensorToWrite } from "@/weights/safetensors_writer.ts";
+import {
+  encodeSafetensors,
+  type TensorToWrite,
+  WEIGHTS_METADATA,
+} from "@/weights/safetensors_writer.ts";
 import { elementCount } from "@/tensor/dtype.ts";
 import { f32ToBf16 } from "@/tensor/half.ts";
 import { mergedValues } from "./low_rank.ts";
@@ -73,5 +77,6 @@ export async function encodeWeights(
       : new Uint8Array(Uint16Array.from(values, f32ToBf16).buffer);
     tensors.push({ name: releasedName(name), dtype, shape, bytes });
   }
-  return encodeSafetensors(tensors.sort((a, b) => a.name < b.name ? -1 : 1));
+  tensors.sort((a, b) => a.name < b.name ? -1 : 1);
+  return encodeSafetensors(tensors, WEIGHTS_METADATA);
 }

@@ -34,9 +34,15 @@ export function encodeSafetensorsHeader(
   return out;
 }
 
+/** What Hugging Face's loaders want to read in a file of weights: PyTorch's order of dimensions. */
+export const WEIGHTS_METADATA = { format: "pt" } as const;
+
 /** One container with all tensors. */
-export function encodeSafetensors(tensors: readonly TensorToWrite[]): Uint8Array {
-  const header = encodeSafetensorsHeader(tensors);
+export function encodeSafetensors(
+  tensors: readonly TensorToWrite[],
+  metadata?: Readonly<Record<string, string>>,
+): Uint8Array {
+  const header = encodeSafetensorsHeader(tensors, metadata);
   const dataBytes = tensors.reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
   const out = new Uint8Array(header.byteLength + dataBytes);
   out.set(header);

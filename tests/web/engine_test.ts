@@ -197,10 +197,9 @@ browserTest(
         const { forgetModel } = await import("/web/flotilla.js" as string);
         await forgetModel("/web/models/nano/");
       });
+      const { size } = await Deno.stat(join(nanoFolder, "model.safetensors"));
       site.intercept = (request) =>
-        new URL(request.url).pathname === weights
-          ? new Response(new Uint8Array(4_644_440))
-          : undefined;
+        new URL(request.url).pathname === weights ? new Response(new Uint8Array(size)) : undefined;
       const bad = await loadInPage(page);
       assert.equal(bad.failure?.code, "checkpoint_invalid");
       assert.match(bad.failure!.message, /SHA-256/);

@@ -11,7 +11,7 @@ import { f32ToBf16 } from "@/tensor/half.ts";
 import { Checkpoint } from "@/weights/checkpoint.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { releasedName, type TensorName } from "@/weights/names.ts";
-import { encodeSafetensors } from "@/weights/safetensors_writer.ts";
+import { encodeSafetensors, WEIGHTS_METADATA } from "@/weights/safetensors_writer.ts";
 import { modelFileNames, readFloats } from "../model_folder.ts";
 
 export interface ModelTensor {
@@ -70,7 +70,7 @@ export async function writeModelFolder(
       : new Uint8Array(Uint16Array.from(values, f32ToBf16).buffer),
   }));
   tensors.sort((a, b) => a.name < b.name ? -1 : 1);
-  await replaceFile(join(folder, WEIGHTS), encodeSafetensors(tensors));
+  await replaceFile(join(folder, WEIGHTS), encodeSafetensors(tensors, WEIGHTS_METADATA));
 }
 
 async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
