@@ -13,7 +13,7 @@ import { dispatchMs } from "./dispatch.ts";
 import * as measure from "./measurements.ts";
 import { packedLoadSeconds } from "./packed_load.ts";
 import { type Group, type Measurement, rowName } from "./plan.ts";
-import { asGoodAs, type Row, type RowFacts, rowOf, summarize } from "./report.ts";
+import { medianRatio, type Row, type RowFacts, rowOf, summarize } from "./report.ts";
 import { Rig } from "./rig.ts";
 import { bytesOf, headMatrix, layerMatrices, operationsOf, tileOperations } from "./workload.ts";
 
@@ -106,8 +106,7 @@ class GroupRun {
     this.#rows.set(kind, row);
     const peers = Object.keys(moments[0]?.peers ?? {}).map((peer): PeerSpeed => {
       const speeds = moments.map(({ peers }) => peers[peer]!);
-      const ratios = speeds.map((speed, i) => asGoodAs({ ...row, value: values[i]! }, speed));
-      return { name: peer, values: speeds, ratio: summarize(ratios).median };
+      return { name: peer, values: speeds, ratio: medianRatio({ ...row, values }, speeds) };
     });
     tell({ kind: "row", row, peers });
   }
@@ -124,13 +123,12 @@ class GroupRun {
     const found = moments.flatMap(({ limits }) => this.#limitOf(measurement, limits) ?? []);
     if (found.length === 0) return { ...row, readGBs };
     const limits = found.map(({ limit }) => limit!);
-    const fractions = limits.map((limit, i) => asGoodAs({ ...row, value: values[i]! }, limit));
     return {
       ...row,
       readGBs,
       limit: summarize(limits).median,
       limitName: found[0]!.limitName!,
-      fraction: summarize(fractions).median,
+      fraction: medianRatio({ ...row, values }, limits),
     };
   }
 

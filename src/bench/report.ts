@@ -101,9 +101,21 @@ export function asGoodAs(row: Pick<Row, "value" | "better">, other: number): num
   return row.better === "more" ? row.value / other : other / row.value;
 }
 
-/** The row beside a peer's value of the same quantity. */
-export function besidePeer(row: Row, peer: { name: string; value: number }): Row {
-  return { ...row, peer: peer.name, peerValue: peer.value, ratio: asGoodAs(row, peer.value) };
+/** How many times as good each sample of a row is as what was measured beside it: the median. */
+export function medianRatio(
+  row: { readonly better: Row["better"]; readonly values: readonly number[] },
+  others: readonly number[],
+): number {
+  const { better, values } = row;
+  return summarize(others.map((other, i) => asGoodAs({ value: values[i]!, better }, other))).median;
+}
+
+/** The row beside a peer's value of the same quantity, with a ratio that may be known better. */
+export function besidePeer(
+  row: Row,
+  { name, value, ratio = asGoodAs(row, value) }: { name: string; value: number; ratio?: number },
+): Row {
+  return { ...row, peer: name, peerValue: value, ratio };
 }
 
 /** Parses a report. Throws TypeError that names the first wrong field. */

@@ -22,6 +22,7 @@ import {
   REPORT_SCHEMA,
   type Row,
   rowOf,
+  type Samples,
   summarize,
 } from "./report.ts";
 
@@ -175,35 +176,40 @@ export class Session {
 
   /** Our row, and those of peers that were measured between its samples. */
   #addRow(row: Row, peers: readonly (PeerSpeed & { note: string | undefined })[]): void {
-    const [first] = peers;
-    // The first peer of a row is the one it is mainly compared with.
-    const beside = first && {
-      peer: first.name,
-      peerValue: summarize(first.values).median,
-      ratio: first.ratio,
-    };
-    this.#rows.push({ ...row, ...beside });
-    const { unit, better } = row;
+    const index = this.#rows.push(row) - 1;
     for (const { name, values, ratio, note } of peers) {
-      const facts = { name: `peer/${name}/${row.name}`, unit, better, ...(note && { note }) };
-      this.#rows.push({ ...rowOf(facts, values), ratio });
+      this.#addPeerRow(index, { name, samples: summarize(values), ratio, note });
     }
   }
 
   /** Rows of the peer, and the peer in our rows from `firstRow` on. */
-  #addPeer(peer: Peer, facts: { results: readonly PeerResult[]; firstRow: number }): void {
-    for (const { of, samples, unit, better, note } of facts.results) {
+  #addPeer(
+    { name }: Peer,
+    facts: { results: readonly PeerResult[]; firstRow: number },
+  ): void {
+    for (const { of, samples, note } of facts.results) {
       const index = this.#rows.findIndex((row, at) =>
         at >= facts.firstRow && (row.name.startsWith(`${of}/`) || row.name.startsWith(`vit/${of}/`))
       );
-      const ours = this.#rows[index];
-      if (ours === undefined) continue;
-      const value = samples.median;
-      const name = `peer/${peer.name}/${ours.name}`;
-      const ratio = asGoodAs(ours, value);
-      this.#rows.push({ name, value, unit, better, samples, ratio, ...(note && { note }) });
-      if (ours.peer === undefined) this.#rows[index] = besidePeer(ours, { name: peer.name, value });
+      if (index < 0) continue;
+      const ratio = asGoodAs(this.#rows[index]!, samples.median);
+      this.#addPeerRow(index, { name, samples, ratio, note });
     }
+  }
+
+  /** A peer's row of the same quantity as ours at `index`, and the peer in ours. */
+  #addPeerRow(
+    index: number,
+    peer: { name: string; samples: Samples; ratio: number; note: string | undefined },
+  ): void {
+    const ours = this.#rows[index]!;
+    const { name, samples, ratio, note } = peer;
+    const { unit, better } = ours;
+    const value = samples.median;
+    const facts = { name: `peer/${name}/${ours.name}`, unit, better, ...(note && { note }) };
+    this.#rows.push({ ...facts, value, samples, ratio });
+    // The first peer of a row is the one it is mainly compared with.
+    if (ours.peer === undefined) this.#rows[index] = besidePeer(ours, { name, value, ratio });
   }
 
   /** A step without width is all overhead: as a share of a real step. */

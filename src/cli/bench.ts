@@ -20,6 +20,7 @@ import { benchShards, shardBenchDefaults } from "./bench_shards.ts";
 import { type Flags, UsageError } from "./flags.ts";
 import { printError, printLine } from "./terminal.ts";
 import { trainBench } from "./train_bench.ts";
+import { writeWhole } from "./whole_file.ts";
 
 const REPEATS_DEFAULT = 3;
 const allPeers = [llamaCpp, wllama, onnxruntimeWeb] as const;
@@ -36,13 +37,6 @@ function chosenPeers(flags: Flags): Peer[] {
     const names = allPeers.map((candidate) => candidate.name).join(", ");
     throw new UsageError(`--peers names "${name}", expected some of ${names}`);
   });
-}
-
-/** Replaces the file at once, so that a reader never sees half of it. */
-async function writeWhole(path: string, text: string): Promise<void> {
-  const partial = `${path}.partial`;
-  await Deno.writeTextFile(partial, text);
-  await Deno.rename(partial, path);
 }
 
 function showProgress({ text, share, secondsLeft }: Progress): void {

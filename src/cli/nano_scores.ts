@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { type CardScore, cardWithScores } from "@/training/pipeline/model_card.ts";
 import { parseFlags } from "./flags.ts";
 import { score } from "./train_score.ts";
+import { writeWhole } from "./whole_file.ts";
 
 const fileOf = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const tasks = (...names: string[]) => names.map((name) => `--task=${name}`);
@@ -78,9 +79,4 @@ export async function scoreNano(
   const card = join(folder, "README.md");
   const text = await Deno.readTextFile(card).catch(() => undefined);
   if (text !== undefined) await writeWhole(card, cardWithScores(text, scores));
-}
-
-async function writeWhole(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(`${path}.partial`, text);
-  await Deno.rename(`${path}.partial`, path);
 }

@@ -272,8 +272,7 @@ function freeRoom(
     draft.take(copy);
     freed.copies.add(`${copy.node}:${copy.slot}`);
   }
-  freed.claimed[best.node] = (freed.claimed[best.node] ?? 0) +
-    draft.bytes({ node: best.node, slot });
+  claim(draft, { copy: { node: best.node, slot }, freed });
   return true;
 }
 
@@ -301,7 +300,7 @@ function moveAway(draft: Draft, args: { slot: number; freed: Freed }): boolean {
     if (!draft.mayOwn({ node, slot }) || draft.owns({ node, slot })) continue;
     const missing = draft.bytes({ node, slot }) - roomAfter(draft, node, freed);
     for (let other = 0; other < draft.owners.length; other++) {
-      if (!draft.owners[other]!.includes(node) || freed.copies.has(`${node}:${other}`)) continue;
+      if (!draft.owns({ node, slot: other }) || freed.copies.has(`${node}:${other}`)) continue;
       if (draft.bytes({ node, slot: other }) < missing) continue;
       const goal = draft.nodes.findIndex((_, to) => {
         const copy = { node: to, slot: other };

@@ -77,7 +77,7 @@ export const llamaCpp: Peer = {
       async measure() {
         context.progress(`llama.cpp ${task.shape} ${task.format}`);
         const speeds = await llamaBench(program, { m, t, p: PREFILL_TOKENS, n: 0, r: repeats });
-        return [{ of: "prefill", unit: "tok/s", better: "more", samples: summarize(speeds) }];
+        return [{ of: "prefill", samples: summarize(speeds) }];
       },
       async decode() {
         const [speed] = await llamaBench(program, { m, t, p: 0, n: DECODE_TOKENS, r: 1 });

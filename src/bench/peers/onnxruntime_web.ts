@@ -93,5 +93,5 @@ async function measureTower(
       return measure(input);
     }, input));
   // The first run warms up.
-  return [{ of: "tile", unit: "s", better: "less", samples: summarize(seconds.slice(1)) }];
+  return [{ of: "tile", samples: summarize(seconds.slice(1)) }];
 }

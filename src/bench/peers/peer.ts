@@ -26,11 +26,9 @@ export interface PeerTask {
   readonly format: "q4" | "q8";
 }
 
-/** Speed of one thing; `of` ends our row's name, e.g. "prefill". */
+/** Speed of one thing, in the unit of our row; `of` begins its name, e.g. "prefill". */
 export interface PeerResult {
   readonly of: "prefill" | "tile";
-  readonly unit: string;
-  readonly better: "more" | "less";
   readonly samples: Samples;
   readonly note?: string;
 }

@@ -86,7 +86,7 @@ export const wllama: Peer = {
         const { firstTokenMs } = await answer(PROMPT_TOKENS, 1);
         const samples = summarize([PROMPT_TOKENS * 1000 / firstTokenMs]);
         const note = `prompt of ${PROMPT_TOKENS} tokens`;
-        return [{ of: "prefill", unit: "tok/s", better: "more", samples, note }];
+        return [{ of: "prefill", samples, note }];
       },
       async decode() {
         const { answerMs, events } = await answer(2, ANSWER_TOKENS);
