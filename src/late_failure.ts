@@ -19,6 +19,11 @@ export class LateFailure {
     return this.#failed !== undefined;
   }
 
+  /** Throws the failure if it is there. */
+  throwIfCome(): void {
+    if (this.#failed) throw this.#failed.error;
+  }
+
   /** Who waits now. */
   get waitingCount(): number {
     return this.#waiting.size;

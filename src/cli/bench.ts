@@ -90,7 +90,8 @@ export async function bench(flags: Flags): Promise<number> {
   const shards = flags.number("shards");
   if (shards !== undefined) {
     const folder = join(rootFolder, "benchmarks/shapes/30b-a3b-4-layers");
-    await benchShards({ ...shardBenchDefaults, folder, shards });
+    const replicas = flags.number("replicas") ?? 1;
+    await benchShards({ ...shardBenchDefaults, folder, shards, replicas });
     return 0;
   }
   const threads = flags.number("threads") ?? navigator.hardwareConcurrency;

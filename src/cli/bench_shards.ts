@@ -23,6 +23,8 @@ const READY = /waits on (\S+)/;
 export interface ShardBenchOptions {
   readonly folder: string;
   readonly shards: number;
+  /** Copies of every expert: with two a call reaches fewer shards. */
+  readonly replicas: number;
   /** Answers that make hot code hot, before the measured one. */
   readonly warmAnswers: number;
   readonly tokens: number;
@@ -80,13 +82,14 @@ async function openModel(
   folder: string,
   args: {
     addresses: readonly string[];
+    replicas: number;
     threads: number;
     record: (span: EndedSpan) => void;
   },
 ): Promise<Serving> {
-  const { addresses, threads, record } = args;
+  const { addresses, replicas, threads, record } = args;
   const cluster: ClusterFlags = {
-    ...{ addresses, nats: undefined, replicas: 1, localExperts: "none", allowPlaintext: false },
+    ...{ addresses, nats: undefined, replicas, localExperts: "none", allowPlaintext: false },
     tracer: { record },
   };
   return await openServing({
@@ -134,9 +137,14 @@ function coreTimes(
   return { front, shards: { ranMs: sum("ranMs"), waitedMs: sum("waitedMs") } };
 }
 
+/** Whether every expert has its copies. */
+function isWhole(serving: Serving): boolean {
+  return !serving.problem() && (serving.cluster?.status().underReplicated ?? 0) === 0;
+}
+
 /** Tokens of a warm model, the spans of their layer calls, and the cores' time around them. */
 async function measure(
-  { folder, warmAnswers, tokens }: ShardBenchOptions,
+  { folder, replicas, warmAnswers, tokens }: ShardBenchOptions,
   shards: readonly BenchShard[],
   threads = 1,
 ) {
@@ -144,9 +152,9 @@ async function measure(
   const spans: EndedSpan[] = [];
   let isMeasuring = false;
   const record = (span: EndedSpan) => void (isMeasuring && spans.push(span));
-  const serving = await openModel(folder, { addresses, threads, record });
+  const serving = await openModel(folder, { addresses, replicas, threads, record });
   try {
-    while (serving.problem()) await new Promise((resolve) => setTimeout(resolve, 50));
+    while (!isWhole(serving)) await new Promise((resolve) => setTimeout(resolve, 50));
     for (let i = 0; i < warmAnswers; i++) await decode(serving, { id: `warm-${i}`, tokens });
     isMeasuring = true;
     const before = coreTimes(shards);

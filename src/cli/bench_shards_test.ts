@@ -5,7 +5,7 @@ import { benchShards } from "./bench_shards.ts";
 Deno.test("benchShards() says where the time of a layer call goes", async () => {
   const lines: string[] = [];
   const folder = fileURLToPath(new URL("../../tests/fixtures/model/moe", import.meta.url));
-  const options = { folder, shards: 2, warmAnswers: 0, tokens: 8 };
+  const options = { folder, shards: 2, replicas: 1, warmAnswers: 0, tokens: 8 };
   await benchShards(options, (line) => void lines.push(line));
   const medians = new Map(
     lines.slice(1).map((line) => {

@@ -274,7 +274,7 @@ const flagTable: readonly FlagRow[] = [
   },
   {
     name: "replicas",
-    commands: ["serve", "cluster"],
+    commands: ["serve", "cluster", "bench"],
     value: "N",
     ...integer(1, 16),
     help: "Copies of every expert, on different shards (1)",

@@ -88,8 +88,12 @@ export class ShardExperts implements ExpertComputer {
    * Rejects when the backend was lost over it, with the experts ready on the next one: the caller
    * must not take a result of another class unasked.
    */
-  compute(pairs: ExpertPairs): Promise<Float32Array> {
-    return this.#orMove(() => this.#bank.compute(pairs));
+  compute(pairs: ExpertPairs, out: Float32Array): Promise<void> {
+    return this.#orMove(() => this.#bank.compute(pairs, out));
+  }
+
+  computeHere(pairs: ExpertPairs, out: Float32Array): boolean {
+    return this.#bank.computeHere(pairs, out);
   }
 
   async close(): Promise<void> {

@@ -234,25 +234,57 @@ function checkChoices(choiceCounts: Uint16Array, experts: Uint16Array): void {
   requireBody(pair === experts.length, () => `${experts.length} pairs, rows name ${pair}`);
 }
 
-export function encodeResult(
-  result: ExpertResult & { readonly replyEncoding: ReplyEncodingName },
-): OutgoingFrame {
+/** A result but for its values and times. */
+export type ResultShape =
+  & Omit<ExpertResult, "values" | "queueMicros" | "computeMicros">
+  & { readonly replyEncoding: ReplyEncodingName };
+
+/** A result's frame before it is complete. */
+export interface ResultDraft {
+  /** To be filled in, zero before: in float32 they lie in the frame itself. */
+  readonly values: Float32Array<ArrayBuffer>;
+  /** The frame to be sent. Once. */
+  finish(times: { readonly queueMicros: number; readonly computeMicros: number }): OutgoingFrame;
+}
+
+export function draftResult(result: ResultShape): ResultDraft {
   const encoding = rowEncodings[result.replyEncoding];
-  const { callId, epoch, step, layer, width, rowCount, pairCount, values, reply } = result;
+  const { callId, epoch, step, layer, width, rowCount, pairCount, reply } = result;
   const count = reply === "sums" ? rowCount : pairCount;
-  assert(values.length === count * width, `${values.length} values of ${count} x ${width}`);
   const bodyBytes = RESULT_PRELUDE_BYTES + count * encoding.rowBytes(width);
   const fields = { callId, epoch, step, layer, width, rows: rowCount, pairs: pairCount };
   const flags = reply === "sums" ? FLAG_SUMS : 0;
   const frame = createFrame("result", bodyBytes, { ...fields, flags, encoding: encoding.code });
-  const times = [result.queueMicros, result.computeMicros];
-  new Uint32Array(frame.body.buffer, frame.body.byteOffset, 2)
-    .set(times.map((micros) => Math.min(WORD_MAX, Math.round(micros))));
   const out = frame.body.subarray(RESULT_PRELUDE_BYTES);
-  if (encoding.name === "f32") {
-    new Float32Array(out.buffer, out.byteOffset, values.length).set(values);
-  } else encodeRows(encoding, { source: values, rowIndex: rowNumbers(count), width, out });
-  return frame;
+  const isInPlace = encoding.name === "f32";
+  const values = isInPlace
+    ? new Float32Array(out.buffer, out.byteOffset, count * width)
+    : new Float32Array(count * width);
+  return {
+    values,
+    finish({ queueMicros, computeMicros }) {
+      const times = new Uint32Array(frame.body.buffer, frame.body.byteOffset, 2);
+      times[0] = Math.min(WORD_MAX, Math.round(queueMicros));
+      times[1] = Math.min(WORD_MAX, Math.round(computeMicros));
+      if (!isInPlace) {
+        encodeRows(encoding, { source: values, rowIndex: rowNumbers(count), width, out });
+      }
+      return frame;
+    },
+  };
+}
+
+export function encodeResult(
+  result: ExpertResult & { readonly replyEncoding: ReplyEncodingName },
+): OutgoingFrame {
+  const { values } = result;
+  const draft = draftResult(result);
+  assert(
+    values.length === draft.values.length,
+    `${values.length} of ${draft.values.length} values`,
+  );
+  draft.values.set(values);
+  return draft.finish(result);
 }
 
 function rowNumbers(count: number): Uint32Array {

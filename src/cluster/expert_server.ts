@@ -8,7 +8,7 @@ import { limits } from "@/limits.ts";
 import type { ExpertPairs } from "@/model/expert_bank.ts";
 import type { ExpertPlace } from "@/model/expert_store.ts";
 import { decodeAssignment, encodeReport } from "./assignment_text.ts";
-import { decodeCall, encodeResult, type ReceivedCall } from "./call_frames.ts";
+import { decodeCall, draftResult, type ReceivedCall, type ResultDraft } from "./call_frames.ts";
 import type { Connection, ReceivedFrame } from "./connection.ts";
 import {
   decodeControl,
@@ -29,7 +29,10 @@ export interface ExpertComputer {
   readonly width: number;
   load(place: ExpertPlace): Promise<void>;
   drop(place: ExpertPlace): void;
-  compute(pairs: ExpertPairs): Promise<Float32Array>;
+  /** Writes results [P, H] to `out`, in the order of the pairs. */
+  compute(pairs: ExpertPairs, out: Float32Array): Promise<void>;
+  /** The same before it returns; false, and nothing done, when that cannot be. Absent: never. */
+  computeHere?(pairs: ExpertPairs, out: Float32Array): boolean;
 }
 
 interface QueuedCall {
@@ -273,7 +276,11 @@ export class ExpertServer {
   async #work(): Promise<void> {
     if (this.#isWorking) return;
     this.#isWorking = true;
-    for (let job = this.#next(); job; job = this.#next()) await job();
+    for (let job = this.#next(); job; job = this.#next()) {
+      const pending = job();
+      // What is done already is answered in the turn in which it came.
+      if (pending) await pending;
+    }
     this.#isWorking = false;
   }
 
@@ -311,41 +318,57 @@ export class ExpertServer {
     if (this.#loads.length === 0) this.#reportToAll();
   }
 
-  async #serve(queued: QueuedCall): Promise<void> {
-    const { call, peer, receivedMs, consumed } = queued;
+  #serve(queued: QueuedCall): Promise<void> | void {
+    const { call, receivedMs, consumed } = queued;
     this.#pendingPairs -= call.experts.length;
-    const { clock, experts, failed } = this.#options;
+    const { clock, experts } = this.#options;
     const startMs = clock.nowMs();
     if (queued.isCancelled) return consumed();
     if (startMs - receivedMs > call.timeLeftMs) return this.#refuse(queued, "deadline_passed");
     // Between its arrival and its turn an expert may have been dropped.
     const reason = this.#refusalOf(call);
     if (reason) return this.#refuse(queued, reason);
+    const draft = draftResult({
+      ...call,
+      rowCount: call.choiceCounts.length,
+      pairCount: call.experts.length,
+    });
+    const pairs: ExpertPairs = {
+      layer: call.layer,
+      rows: call.rows,
+      rowOfPair: rowOfPairs(call.choiceCounts, call.experts.length),
+      expertOfPair: call.experts,
+    };
+    const answer = () => this.#answer(queued, { draft, startMs });
+    const fail = (error: unknown) => this.#failCall(queued, error);
     try {
-      const pairs = { layer: call.layer, rows: call.rows, expertOfPair: call.experts };
-      const values = await experts.compute({
-        ...pairs,
-        rowOfPair: rowOfPairs(call.choiceCounts, call.experts.length),
-      });
-      const computeMs = clock.nowMs() - startMs;
-      this.#busyMs += computeMs;
-      const distinct = new Set(call.experts).size;
-      const measured = { pairs: call.experts.length, experts: distinct, computeMs };
-      this.#speed.add(measured, clock.nowMs());
-      const frame = encodeResult({
-        ...call,
-        rowCount: call.choiceCounts.length,
-        pairCount: call.experts.length,
-        values,
-        queueMicros: 1000 * (startMs - receivedMs),
-        computeMicros: 1000 * computeMs,
-      });
-      if (peer.send(frame) === "full") this.#refuse(queued, "overloaded");
+      if (!experts.computeHere?.(pairs, draft.values)) {
+        return experts.compute(pairs, draft.values).then(answer).catch(fail);
+      }
+      answer();
     } catch (error) {
-      failed?.(`cannot compute a call of layer ${call.layer}`, error);
-      this.#refuse(queued, "failed");
+      fail(error);
     }
-    consumed();
+  }
+
+  #answer(queued: QueuedCall, done: { draft: ResultDraft; startMs: number }): void {
+    const { call, peer, receivedMs, consumed } = queued;
+    const { draft, startMs } = done;
+    const nowMs = this.#options.clock.nowMs();
+    const computeMs = nowMs - startMs;
+    const queueMicros = 1000 * (startMs - receivedMs);
+    const frame = draft.finish({ queueMicros, computeMicros: 1000 * computeMs });
+    const sent = peer.send(frame);
+    this.#busyMs += computeMs;
+    const experts = new Set(call.experts).size;
+    this.#speed.add({ pairs: call.experts.length, experts, computeMs }, nowMs);
+    if (sent === "full") this.#refuse(queued, "overloaded");
+    else consumed();
+  }
+
+  #failCall(queued: QueuedCall, error: unknown): void {
+    this.#options.failed?.(`cannot compute a call of layer ${queued.call.layer}`, error);
+    this.#refuse(queued, "failed");
   }
 }
 

@@ -31,17 +31,19 @@ class ScalingExperts {
     this.held.delete(`${layer}/${expert}`);
   }
 
-  async compute({ layer, rows, rowOfPair, expertOfPair }: ExpertPairs): Promise<Float32Array> {
+  async compute(pairs: ExpertPairs, out: Float32Array): Promise<void> {
     await this.hold;
     await this.during?.();
-    const out = new Float32Array(expertOfPair.length * WIDTH);
+    this.computeNow(pairs, out);
+  }
+
+  computeNow({ layer, rows, rowOfPair, expertOfPair }: ExpertPairs, out: Float32Array): void {
     for (let pair = 0; pair < expertOfPair.length; pair++) {
       for (let i = 0; i < WIDTH; i++) {
         out[pair * WIDTH + i] = (10 * layer + expertOfPair[pair]!) *
           rows[rowOfPair[pair]! * WIDTH + i]!;
       }
     }
-    return out;
   }
 }
 
@@ -216,6 +218,50 @@ Deno.test("ExpertServer computes a call that arrives while it comes to rest", as
     await settle();
     assert.ok(isAnswered, `no answer to a call ${microtasks} microtasks after an answer`);
   }
+  await server.close();
+});
+
+/** Does not let go of the thread while it computes, except for expert 2. */
+class PromptExperts extends ScalingExperts {
+  fault: Error | undefined;
+
+  computeHere(pairs: ExpertPairs, out: Float32Array): boolean {
+    if (this.fault) throw this.fault;
+    if (Array.from(pairs.expertOfPair).includes(2)) return false;
+    this.computeNow(pairs, out);
+    return true;
+  }
+}
+
+Deno.test("ExpertServer answers in the turn of a call that its thread can compute at once", async () => {
+  const holdings = new Holdings({ node: "s", incarnation: 1, grid, capacity: 8 });
+  const member = { id: "s", incarnation: 1, role: "shard", address: "", node: undefined } as const;
+  const experts = new PromptExperts();
+  const server = new ExpertServer({ grid, holdings, experts, member, clock: new HandClock() });
+  const answers: (number | string)[] = [];
+  const { connection, arrive } = connectionTo(({ type, bytes, body }) => {
+    const frame = { header: readHeader(bytes, 1 << 16), body, receivedMs: 0 };
+    if (type === "result" || type === "refusal") answers.push(...answersIn([frame]));
+  });
+  server.accept(connection);
+  const order = { fence: 1, serial: 1, epochMin: 1, epochMax: 2, keep: new Set([4, 5, 6]) };
+  arrive(encodeControl({ type: "assign", text: encodeAssignment(order) }));
+  await settle();
+  arrive(callFrame([1], { callId: 1 }));
+  assert.deepEqual(answers, [22]);
+  // What cannot be done at once keeps its place before what can.
+  arrive(callFrame([2], { callId: 2 }));
+  arrive(callFrame([1], { callId: 3 }));
+  assert.deepEqual(answers, [22]);
+  await settle();
+  assert.deepEqual(answers, [22, 24, 22]);
+  experts.fault = new Error("a kernel failed");
+  arrive(callFrame([1], { callId: 4 }));
+  assert.deepEqual(answers, [22, 24, 22, "failed"]);
+  experts.fault = undefined;
+  arrive(callFrame([0], { callId: 5 }));
+  assert.equal(answers.at(-1), 20, "a failed call does not hold up the next one");
+  assert.equal(server.load().pendingRows, 0);
   await server.close();
 });
 

@@ -18,7 +18,7 @@ export class FallbackExperts {
     this.#keptMax = options.keptMax;
   }
 
-  /** See `ExpertBank.compute`; experts that are not held are loaded. */
+  /** Results [P, H] in the order of the pairs; experts that are not held are loaded. */
   compute(pairs: ExpertPairs): Promise<Float32Array> {
     const result = this.#turn.then(() => this.#compute(pairs));
     // The next one takes its turn whatever came of this one, which tells its own caller.
@@ -34,7 +34,8 @@ export class FallbackExperts {
       this.#held.delete(key);
       this.#held.set(key, { layer, expert });
     }
-    const values = await this.#experts.compute(pairs);
+    const values = new Float32Array(pairs.expertOfPair.length * this.#experts.width);
+    await this.#experts.compute(pairs, values);
     for (const [key, place] of this.#held) {
       if (this.#held.size <= this.#keptMax) break;
       this.#held.delete(key);

@@ -75,10 +75,11 @@ export class RunningLayerCall {
   readonly #routing: HostRouting;
   readonly #machine: LayerCall;
   readonly #attempts = new Map<number, AttemptState>();
-  readonly #done = Promise.withResolvers<readonly number[]>();
+  readonly #done = Promise.withResolvers<void>();
   #deadlineMs: number;
   readonly #notes: LayerNotes;
   readonly #rows: EncodedRows;
+  #keepResult: (pair: number, result: Float32Array) => void = () => {};
 
   constructor(site: CallSite, routing: HostRouting) {
     this.#site = site;
@@ -95,14 +96,18 @@ export class RunningLayerCall {
     this.#machine = new LayerCall({ context, layer, demand, deadlineMs: this.#deadlineMs });
   }
 
-  /** Hands every pair's result [width] to `keep`. Throws OperatingError when nobody answers. */
+  /**
+   * Hands every pair's result [width] to `keep` as soon as it is there, while others are waited for;
+   * again when a slow node's answer takes the place of parts of it. Throws OperatingError when nobody
+   * answers.
+   */
   async run(keep: (pair: number, result: Float32Array) => void): Promise<void> {
     const { running, clock } = this.#site;
+    this.#keepResult = keep;
     running.add(this);
     try {
       this.#act(this.#machine.start(clock.nowMs()));
-      const attempts = await this.#done.promise;
-      for (const id of attempts) this.#hand(this.#attempts.get(id)!, keep);
+      await this.#done.promise;
       this.#notes.ended(this.#machine.counts);
     } catch (error) {
       this.#notes.ended(this.#machine.counts, error);
@@ -112,15 +117,12 @@ export class RunningLayerCall {
     }
   }
 
-  #hand(
-    { portions, values }: AttemptState,
-    keep: (pair: number, result: Float32Array) => void,
-  ): void {
+  #hand({ portions, values }: AttemptState): void {
     const { width } = this.#routing;
     portions.forEach(({ pairs }, i) => {
       const from = values[i]!;
       for (let row = 0; row < pairs.length; row++) {
-        keep(pairs[row]!, from.subarray(row * width, (row + 1) * width));
+        this.#keepResult(pairs[row]!, from.subarray(row * width, (row + 1) * width));
       }
     });
   }
@@ -143,7 +145,7 @@ export class RunningLayerCall {
           this.#cancel(effect.attempt);
           break;
         case "complete":
-          this.#done.resolve(effect.parts.map(({ attempt }) => attempt));
+          this.#done.resolve();
           break;
         case "fail":
           this.#done.reject(effect.error);
@@ -266,7 +268,9 @@ export class RunningLayerCall {
     const { node, epoch, queueMs, computeMs } = state;
     state.ended?.({ outcome: "result", queueMs, computeMs });
     const key = { attempt, node, epoch };
-    this.#act(this.#machine.reply(this.#site.clock.nowMs(), key).effects);
+    const { isUsed, effects } = this.#machine.reply(this.#site.clock.nowMs(), key);
+    if (isUsed) this.#hand(state);
+    this.#act(effects);
   }
 
   #compute({ attempt, experts }: CallEffect & { type: "compute" }): void {

@@ -144,6 +144,16 @@ export interface Backend {
    */
   flush(options?: { readonly isShort?: boolean }): Promise<void>;
   /**
+   * Whether `viewHere` may be called now: the calling thread can compute all that is recorded, and
+   * nothing recorded earlier still runs. Absent: never.
+   */
+  readonly isHere?: boolean;
+  /**
+   * Runs everything recorded so far before it returns, on the calling thread, and shows a tensor's
+   * values where they lie: until anything else is recorded, written or allocated.
+   */
+  viewHere?(tensor: Tensor): Float32Array | Int32Array | Uint8Array;
+  /**
    * Records what `record` records. Later calls of the same owner with the same key may record the
    * same again without calling it and return what it returned: the key says all that decides what is
    * recorded, except that storages still live. Absent: there is nothing to gain.

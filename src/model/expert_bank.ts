@@ -28,7 +28,7 @@ const START_BYTES = 64;
 export class ExpertBank {
   readonly #backend: Backend;
   readonly #store: ExpertStore;
-  readonly #held = new Map<string, ExpertWeights>();
+  readonly #held = new Map<number, ExpertWeights>();
   readonly #mayHoldUp: boolean;
   #scratch: Scratch | undefined;
 
@@ -65,25 +65,44 @@ export class ExpertBank {
     for (const matrix of [weights.gate, weights.up, weights.down]) this.#backend.free(matrix);
   }
 
-  /** Results [P, H] in the order of the pairs. */
-  async compute(pairs: ExpertPairs): Promise<Float32Array<ArrayBuffer>> {
-    const { expertOfPair } = pairs;
-    const { width } = this;
-    const out = new Float32Array(expertOfPair.length * width);
-    const order = Array.from({ length: expertOfPair.length }, (_, pair) => pair)
-      .sort((a, b) => expertOfPair[a]! - expertOfPair[b]! || a - b);
+  /** Writes results [P, H] to `out` in the order of the pairs. */
+  async compute(pairs: ExpertPairs, out: Float32Array): Promise<void> {
+    const order = orderOf(pairs.expertOfPair);
     for (let first = 0; first < order.length; first += PAIRS_AT_ONCE) {
       const part = order.slice(first, first + PAIRS_AT_ONCE);
-      const values = await this.#computePart(pairs, part);
-      part.forEach((pair, place) => {
-        out.set(values.subarray(place * width, (place + 1) * width), pair * width);
-      });
+      const down = this.#record(pairs, part);
+      await this.#backend.flush({ isShort: this.#mayHoldUp && part.length <= SHORT_PAIRS_MAX });
+      this.#place(await this.#backend.read(down) as Float32Array, { order: part, out });
     }
-    return out;
   }
 
-  /** `order`: pairs grouped by expert. Results in that order. */
-  async #computePart(pairs: ExpertPairs, order: readonly number[]): Promise<Float32Array> {
+  /**
+   * As `compute`, but done when it returns: few pairs, computed by the calling thread. Says false,
+   * and does nothing, when that cannot be or should not.
+   */
+  computeHere(pairs: ExpertPairs, out: Float32Array): boolean {
+    const isShort = this.#mayHoldUp && pairs.expertOfPair.length <= SHORT_PAIRS_MAX;
+    if (!isShort || !this.#backend.isHere) return false;
+    const order = orderOf(pairs.expertOfPair);
+    const down = this.#record(pairs, order);
+    this.#place(this.#backend.viewHere!(down) as Float32Array, { order, out });
+    return true;
+  }
+
+  /** Results stand in `order`; `out` is in the order of the pairs. */
+  #place(values: Float32Array, to: { order: readonly number[]; out: Float32Array }): void {
+    const { order, out } = to;
+    const { width } = this;
+    if (order.length * width === out.length && order.every((pair, place) => pair === place)) {
+      return out.set(values);
+    }
+    order.forEach((pair, place) => {
+      out.set(values.subarray(place * width, (place + 1) * width), pair * width);
+    });
+  }
+
+  /** `order`: pairs grouped by expert. The tensor [P, H] of results in that order. */
+  #record(pairs: ExpertPairs, order: readonly number[]): Tensor {
     const { layer, rows, rowOfPair, expertOfPair } = pairs;
     const { width } = this;
     const groups: { expert: number; first: number; count: number }[] = [];
@@ -94,14 +113,19 @@ export class ExpertBank {
       else groups.push({ expert, first: place, count: 1 });
     });
     const scratch = this.#scratchFor(order.length, groups.length);
-    const input = new Float32Array(order.length * width);
-    order.forEach((pair, place) => {
-      const row = rowOfPair[pair]!;
-      input.set(rows.subarray(row * width, (row + 1) * width), place * width);
-    });
+    // A single row is there once for all its experts.
+    const isOneRow = rows.length === width && groups.length === order.length;
+    if (isOneRow) this.#backend.write(sliceRows(scratch.input, 0, 1), rows);
+    else {
+      const input = new Float32Array(order.length * width);
+      order.forEach((pair, place) => {
+        const row = rowOfPair[pair]!;
+        input.set(rows.subarray(row * width, (row + 1) * width), place * width);
+      });
+      this.#backend.write(sliceRows(scratch.input, 0, order.length), input);
+    }
     const [gate, up, down] = [scratch.gate, scratch.up, scratch.down]
       .map((tensor) => sliceRows(tensor, 0, order.length)) as [Tensor, Tensor, Tensor];
-    this.#backend.write(sliceRows(scratch.input, 0, order.length), input);
     const { ops } = this.#backend;
     const products = groups.map(({ expert, first, count }, index) => {
       const weights = this.#held.get(keyOf({ layer, expert }));
@@ -112,7 +136,7 @@ export class ExpertBank {
       return { weights, slice, grouping: { expertStart, groupedPair } };
     });
     for (const { weights, slice, grouping } of products) {
-      const from = slice(scratch.input);
+      const from = isOneRow ? sliceRows(scratch.input, 0, 1) : slice(scratch.input);
       ops.expertMatmul({ input: from, weight: weights.gate, ...grouping, out: slice(gate) });
       ops.expertMatmul({ input: from, weight: weights.up, ...grouping, out: slice(up) });
     }
@@ -121,8 +145,7 @@ export class ExpertBank {
       const [from, to] = [slice(gate), slice(down)];
       ops.expertMatmul({ input: from, weight: weights.down, ...grouping, out: to });
     }
-    await this.#backend.flush({ isShort: this.#mayHoldUp && order.length <= SHORT_PAIRS_MAX });
-    return await this.#backend.read(down) as Float32Array;
+    return down;
   }
 
   #scratchFor(pairs: number, groups: number): Scratch {
@@ -148,8 +171,17 @@ export class ExpertBank {
   }
 }
 
-function keyOf({ layer, expert }: ExpertPlace): string {
-  return `${layer}/${expert}`;
+function keyOf({ layer, expert }: ExpertPlace): number {
+  return layer * EXPERTS_MAX + expert;
+}
+
+/** Expert numbers travel in 16 bits. */
+const EXPERTS_MAX = 65_536;
+
+/** Pairs grouped by expert. */
+function orderOf(expertOfPair: ArrayLike<number>): number[] {
+  return Array.from({ length: expertOfPair.length }, (_, pair) => pair)
+    .sort((a, b) => expertOfPair[a]! - expertOfPair[b]! || a - b);
 }
 
 /** Tensors of one computation, kept and only ever replaced by larger ones. */
@@ -163,6 +195,8 @@ class Scratch {
   /** 0, 1, 2, …: every group uses its rows in order. */
   readonly place: Tensor;
   readonly #starts: Tensor;
+  /** What stands at the start of each group. */
+  readonly #counts: Int32Array;
 
   constructor(
     backend: Backend,
@@ -182,13 +216,17 @@ class Scratch {
     this.place = backend.allocate("i32", [pairs]);
     backend.write(this.place, Int32Array.from({ length: pairs }, (_, i) => i));
     this.#starts = backend.allocate("i32", [groups, START_BYTES / 4]);
+    this.#counts = new Int32Array(groups);
   }
 
   /** [0, count]: where the one expert of a group starts and ends. */
   start(backend: Backend, group: number, count: number): Tensor {
     const byteOffset = this.#starts.byteOffset + group * START_BYTES;
     const tensor = { ...this.#starts, shape: [2], byteOffset };
-    backend.write(tensor, Int32Array.of(0, count));
+    if (this.#counts[group] !== count) {
+      backend.write(tensor, Int32Array.of(0, count));
+      this.#counts[group] = count;
+    }
     return tensor;
   }
 

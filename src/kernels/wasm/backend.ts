@@ -271,6 +271,15 @@ export class WasmBackend implements Backend {
     return this.#machine.flush(options);
   }
 
+  get isHere(): boolean {
+    return this.#machine.isHere;
+  }
+
+  viewHere(tensor: Tensor): Float32Array | Int32Array | Uint8Array {
+    this.#machine.flushHere();
+    return this.#view(tensor);
+  }
+
   repeat<T>(of: { owner: object; key: string }, record: () => Promise<T>): Promise<T> {
     return this.#machine.repeat(of, record);
   }

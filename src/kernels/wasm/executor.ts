@@ -21,6 +21,10 @@ export interface Executor {
   /** Whether multiply-add rounds once on this machine. */
   readonly fused: boolean;
   run(program: Program, options?: RunOptions): Promise<void>;
+  /** Whether the calling thread alone does what the team does, and nothing of the team's runs. */
+  readonly isHere?: boolean;
+  /** Runs a program before it returns; only while `isHere`. */
+  runHere?(program: Program): void;
   close(): Promise<void>;
 }
 
@@ -39,6 +43,7 @@ export function kernelError(memory: LinearMemory, control: number, cause: unknow
 /** Computes on the calling thread, which is busy meanwhile. */
 export class InlineExecutor implements Executor {
   readonly threads = 1;
+  readonly isHere = true;
   readonly fused: boolean;
   readonly #kernels: Kernels;
   readonly #memory: LinearMemory;
@@ -53,10 +58,18 @@ export class InlineExecutor implements Executor {
 
   run(program: Program): Promise<void> {
     try {
-      this.#kernels.run_alone(this.#control, program.address, program.recordCount);
+      this.runHere(program);
       return Promise.resolve();
     } catch (error) {
-      return Promise.reject(kernelError(this.#memory, this.#control, error));
+      return Promise.reject(error);
+    }
+  }
+
+  runHere({ address, recordCount }: Program): void {
+    try {
+      this.#kernels.run_alone(this.#control, address, recordCount);
+    } catch (error) {
+      throw kernelError(this.#memory, this.#control, error);
     }
   }
 

@@ -132,6 +132,19 @@ export class Machine {
     return this.#tail;
   }
 
+  /** Whether `flushHere` may be called: nothing that was flushed before still runs. */
+  get isHere(): boolean {
+    return this.#programsInFlight === 0 && (this.executor.isHere ?? false);
+  }
+
+  /** Runs what is recorded before it returns, on the calling thread. */
+  flushHere(): void {
+    assert(this.isHere, "flush on the calling thread beside the team");
+    const program = this.#commands.take();
+    for (const chunk of program) this.executor.runHere!(chunk);
+    this.#end(program, this.#garbage.splice(0));
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -145,6 +158,11 @@ export class Machine {
   ): Promise<void> {
     for (const chunk of program) await this.executor.run(chunk, options);
     this.#programsInFlight--;
+    this.#end(program, garbage);
+  }
+
+  /** A program has run. */
+  #end(program: readonly CommandChunk[], garbage: readonly Garbage[]): void {
     this.#commands.recycle(program);
     for (const { address, sizeBytes } of garbage) this.arena.free(address, sizeBytes);
     if (this.#programsInFlight > 0 || !this.#commands.isEmpty) return;

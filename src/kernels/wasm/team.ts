@@ -98,7 +98,7 @@ export class ThreadTeam implements Executor {
 
   async run(program: Program, { isShort = false }: RunOptions = {}): Promise<void> {
     if (isShort && this.threads === 1) {
-      return await this.#failure.unlessFirst(this.#runHere(program));
+      return this.runHere(program);
     }
     assert(!this.#running, "two programs at once");
     this.#running = true;
@@ -116,18 +116,21 @@ export class ThreadTeam implements Executor {
     }
   }
 
+  get isHere(): boolean {
+    return this.threads === 1 && !this.#running;
+  }
+
   /** The same kernels on the same memory: the same bits. The thread of the team sleeps meanwhile. */
-  #runHere({ address, recordCount }: Program): Promise<void> {
+  runHere({ address, recordCount }: Program): void {
     const memory = this.#memory;
-    // The failure says why nothing runs.
-    if (this.#failure.hasCome) return Promise.resolve();
+    this.#failure.throwIfCome();
     try {
       this.#kernels ??= instantiateKernels(this.#module, memory.memory);
       this.#kernels.run_alone(this.#control, address, recordCount);
-      return Promise.resolve();
-    } catch (error) {
-      this.#failure.fail(kernelError(memory, this.#control, error));
-      return Promise.resolve();
+    } catch (cause) {
+      const error = kernelError(memory, this.#control, cause);
+      this.#failure.fail(error);
+      throw error;
     }
   }
 
