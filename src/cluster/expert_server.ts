@@ -64,6 +64,8 @@ export class ExpertServer {
   #drops: number[] = [];
   #pendingPairs = 0;
   #member: Member;
+  /** What the last report said: thousands of experts take a millisecond to write down. */
+  #reported: { readonly version: number; readonly text: string } | undefined;
   #isWorking = false;
   #isClosed = false;
   readonly #speed: SpeedMeter;
@@ -196,7 +198,12 @@ export class ExpertServer {
 
   /** A report that finds no room is not missed: the next one says all of it. */
   #report(peer: Connection): void {
-    const text = encodeReport(this.#options.holdings.report());
+    const { holdings } = this.#options;
+    const { version } = holdings;
+    if (this.#reported?.version !== version) {
+      this.#reported = { version, text: encodeReport(holdings.report()) };
+    }
+    const { text } = this.#reported!;
     peer.send(encodeControl({ type: "report", text }));
   }
 

@@ -234,7 +234,7 @@ export class ClusterFront implements CallSite, ClusterControl {
       this.#registry.heard(node);
       this.#coordinator.report(report);
     }
-    const isSame = before?.size === held.size && before.isSubsetOf(held);
+    const isSame = before === held || (before?.size === held.size && before.isSubsetOf(held));
     if (!isSame) this.#route();
   }
 

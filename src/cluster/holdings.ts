@@ -50,6 +50,7 @@ export class Holdings {
   readonly #held: Set<number>;
   readonly #loading = new Set<number>();
   #assignment: Assignment = { fence: 0, serial: 0, epochMin: 0, epochMax: 0, keep: new Set() };
+  #version = 0;
   #failure: string | undefined;
 
   constructor(args: {
@@ -75,6 +76,11 @@ export class Holdings {
     return this.#held;
   }
 
+  /** Rises with everything that `report` says. */
+  get version(): number {
+    return this.#version;
+  }
+
   /** Whether nothing is held, loaded or wanted. */
   get isEmpty(): boolean {
     return this.#held.size + this.#loading.size + this.#assignment.keep.size === 0;
@@ -86,6 +92,7 @@ export class Holdings {
     const isNewer = assignment.fence > fence ||
       (assignment.fence === fence && assignment.serial > serial);
     if (!isNewer) return { load: [], drop: [] };
+    this.#version++;
     this.#assignment = assignment;
     this.#failure = undefined;
     const drop = [...this.#held].filter((slot) => !assignment.keep.has(slot));
@@ -121,24 +128,28 @@ export class Holdings {
   /** An expert is loaded. False when it is not wanted any more: the shell drops it again. */
   loaded(slot: number): boolean {
     if (!this.#loading.delete(slot)) return this.#held.has(slot);
+    this.#version++;
     this.#held.add(slot);
     return true;
   }
 
   /** An expert could not be loaded; the report carries the reason, the planner finds another node. */
   loadFailed(slot: number, reason: string): void {
+    this.#version++;
     this.#loading.delete(slot);
     this.#failure = `Cannot load ${this.#grid.describe(slot)}: ${reason}`;
   }
 
   /** Tries again what failed to load. */
   retryFailed(): HoldingChange {
+    this.#version++;
     this.#failure = undefined;
     return { load: this.#startLoading(), drop: [] };
   }
 
   /** A new lease began: planners of an earlier store are forgotten with their fences. */
   rejoined(): void {
+    this.#version++;
     this.#assignment = { ...this.#assignment, fence: 0, serial: 0 };
   }
 

@@ -83,3 +83,32 @@ Deno.test("Holdings reports what cannot be loaded, and tries again when told", (
   shard.assign(assignment(4, []));
   assert.ok(!shard.loaded(6), "not wanted any more");
 });
+
+Deno.test("Holdings.version rises with everything that a report says", () => {
+  const shard = new Holdings({ node: "s", incarnation: 1, grid, capacity: 2 });
+  const order = { fence: 1, serial: 1, epochMin: 1, epochMax: 1, keep: new Set([0, 1, 2]) };
+  let [version, text] = [shard.version, JSON.stringify(shard.report())];
+  const changes: Record<string, () => void> = {
+    "an assignment": () => shard.assign(order),
+    "an expert": () => shard.loaded(0),
+    "a failure": () => shard.loadFailed(1, "gone"),
+    "another try": () => shard.retryFailed(),
+    "another store": () => shard.rejoined(),
+  };
+  const said = () => {
+    const { held, ...rest } = shard.report();
+    return JSON.stringify({ ...rest, held: [...held] });
+  };
+  for (const [name, change] of Object.entries(changes)) {
+    change();
+    assert.ok(shard.version > version, name);
+    assert.notEqual(said(), text, name);
+    [version, text] = [shard.version, said()];
+  }
+  shard.assign(order);
+  assert.ok(shard.version > version, "after another store the same order is new");
+  version = shard.version;
+  shard.assign(order);
+  shard.loaded(7);
+  assert.equal(shard.version, version, "nothing happened");
+});

@@ -34,6 +34,8 @@ interface Link {
   readonly address: string;
   channel: CallChannel | undefined;
   member: Member | undefined;
+  /** The last one, and as it came. */
+  report: { readonly text: string; readonly value: HeldReport } | undefined;
 }
 
 export class ShardLinks {
@@ -99,7 +101,13 @@ export class ShardLinks {
       }
       return "later";
     }
-    const link: Link = { connection, address, channel: undefined, member: undefined };
+    const link: Link = {
+      connection,
+      address,
+      channel: undefined,
+      member: undefined,
+      report: undefined,
+    };
     this.#links.set(node, link);
     const { numericClass } = connection.peer;
     noticed?.("shard connected", { node, address, numericClass });
@@ -120,7 +128,13 @@ export class ShardLinks {
     const { grid } = this.#options;
     try {
       if (message.type === "member") this.#meet(link, decodeMember(message.text, grid).member);
-      else if (message.type === "report") this.#report(link, decodeReport(message.text, grid));
+      else if (message.type === "report") {
+        // It mostly says the same again, five times a second, and takes milliseconds to read.
+        if (link.report?.text !== message.text) {
+          link.report = { text: message.text, value: decodeReport(message.text, grid) };
+        }
+        this.#report(link, link.report!.value);
+      }
     } catch (error) {
       if (!(error instanceof SyntaxError || error instanceof RangeError)) throw error;
       throw new ProtocolError("body", error.message);

@@ -1,10 +1,24 @@
 /** Sixteen answers at once while shards die, stand still and restart: nothing shows in any token. */
 import assert from "node:assert/strict";
 import { OperatingError } from "@/errors.ts";
-import { runChaos } from "./chaos.ts";
+import { isFlat, type MemorySample, runChaos } from "./chaos.ts";
 import { FrontRig } from "./front_rig.ts";
 import { ShardProcess } from "./shard_process.ts";
 import { promptOf, stream } from "./stream_load.ts";
+
+Deno.test("isFlat() passes over V8's rooms for new objects, and over nothing else", () => {
+  const memory = (grown: (share: number) => Partial<MemorySample>) =>
+    Array.from({ length: 16 }, (_, i): MemorySample => ({
+      ...{ requests: i, rss: 170e6, young: 29e6, heap: 20e6, external: 3e6 },
+      ...grown(i / 15),
+    }));
+  const step = (share: number) => share > 0.5 ? 25e6 : 0;
+  assert.ok(isFlat(memory(() => ({}))));
+  assert.ok(isFlat(memory((share) => ({ rss: 170e6 + step(share), young: 29e6 + step(share) }))));
+  assert.ok(!isFlat(memory((share) => ({ rss: 170e6 + step(share) }))));
+  assert.ok(!isFlat(memory((share) => ({ rss: 170e6 + 25e6 * share }))));
+  assert.ok(!isFlat(memory((share) => ({ heap: 20e6 + 5e6 * share }))));
+});
 
 Deno.test("16 streams keep every token through kill -9, SIGSTOP and a restart with two copies", async () => {
   const options = { requests: 16, tokens: 40, streams: 16, shards: 3, seed: 5 };
