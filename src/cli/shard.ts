@@ -308,7 +308,8 @@ async function measureSpeed(bank: ShardExperts, grid: ExpertGrid): Promise<numbe
   let bestMs = Infinity;
   for (let i = 0; i < SPEED_SAMPLES_MIN || systemClock.nowMs() < endMs; i++) {
     const startMs = systemClock.nowMs();
-    await bank.compute({ ...pairs, expertOfPair: [place.expert] }, out);
+    const pair = { ...pairs, expertOfPair: [place.expert] };
+    if (!bank.computeHere(pair, out)) await bank.compute(pair, out);
     bestMs = Math.min(bestMs, systemClock.nowMs() - startMs);
   }
   bank.drop(place);
