@@ -41,19 +41,36 @@ export function drawExpression(dice: Dice, digits: number): Expression {
   return { text: `${large}-${small}`, value: large - small, steps: subtractionSteps(large, small) };
 }
 
-/** Tens and ones apart, as one does in the head. */
+/**
+ * Column by column, as one learns at school, and the whole at the end: every step but the last is a
+ * fact of single digits, and the last copies what stands there. Two numbers below a hundred.
+ */
 function additionSteps(a: number, b: number): string[] {
-  if (a < 10 && b < 10) return [`${a}+${b}=${a + b}`];
-  const [tens, ones] = [b - b % 10, b % 10];
-  if (tens === 0 || ones === 0) return [`${a}+${b}=${a + b}`];
-  return [`${a}+${tens}=${a + tens}`, `${a + tens}+${ones}=${a + b}`];
+  const whole = `${a}+${b}=${a + b}`;
+  if (a < 10 && b < 10) return [whole];
+  const [ones, tens] = [a % 10 + b % 10, [a, b].map(tensOf).filter((digit) => digit > 0)];
+  const steps = [`${a % 10}+${b % 10}=${ones}`];
+  const [first, second] = tens;
+  const sum = first! + (second ?? 0);
+  if (second !== undefined) steps.push(`${first}+${second}=${sum}`);
+  if (ones >= 10) steps.push(`${sum}+1=${sum + 1}`);
+  return [...steps, whole];
 }
 
+/** A ten that the ones borrow is added to the smaller number's tens. */
 function subtractionSteps(a: number, b: number): string[] {
-  const [tens, ones] = [b - b % 10, b % 10];
-  if (tens === 0 || ones === 0) return [`${a}-${b}=${a - b}`];
-  return [`${a}-${tens}=${a - tens}`, `${a - tens}-${ones}=${a - b}`];
+  const whole = `${a}-${b}=${a - b}`;
+  if (a < 10) return [whole];
+  const isBorrowed = a % 10 < b % 10;
+  const ones = a % 10 + (isBorrowed ? 10 : 0);
+  const steps = [`${ones}-${b % 10}=${ones - b % 10}`];
+  const [tens, fewer] = [tensOf(a), tensOf(b) + (isBorrowed ? 1 : 0)];
+  if (isBorrowed && tensOf(b) > 0) steps.push(`${tensOf(b)}+1=${fewer}`);
+  if (fewer > 0) steps.push(`${tens}-${fewer}=${tens - fewer}`);
+  return [...steps, whole];
 }
+
+const tensOf = (value: number): number => Math.floor(value / 10);
 
 /** The final answer as the thinking mode wants it. */
 export function boxed(answer: string): string {

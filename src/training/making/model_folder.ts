@@ -13,6 +13,7 @@ import { diskFolder } from "@/weights/disk_folder.ts";
 import { releasedName, type TensorName } from "@/weights/names.ts";
 import { encodeSafetensors, WEIGHTS_METADATA } from "@/weights/safetensors_writer.ts";
 import { modelFileNames, readFloats } from "../model_folder.ts";
+import { writeSynced } from "../synced_file.ts";
 
 export interface ModelTensor {
   readonly shape: readonly number[];
@@ -74,9 +75,7 @@ export async function writeModelFolder(
 }
 
 async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  using file = await Deno.open(`${path}.partial`, { write: true, create: true, truncate: true });
-  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-  await file.sync();
+  await writeSynced(`${path}.partial`, bytes);
   await Deno.rename(`${path}.partial`, path);
 }
 
