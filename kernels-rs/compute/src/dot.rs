@@ -24,6 +24,10 @@ pub trait Dot: Vector {
     /// To be taken once before a loop: compilers cannot see what is inside, and so do not build the
     /// constants anew in every turn.
     fn constants() -> Self::Constants;
+    /// The same values; the compiler to WebAssembly computes them before what comes after.
+    fn complete<T: Copy>(sums: [[T; 2]; 4]) -> [[T; 2]; 4] {
+        sums
+    }
     unsafe fn load_bytes(from: *const u8) -> Self::Bytes;
     /// Four bytes as all four quads.
     unsafe fn splat_quad(from: *const u8) -> Self::Bytes;
@@ -143,6 +147,33 @@ macro_rules! common_bytes {
         #[inline(always)]
         fn constants() -> WasmConstants {
             std::hint::black_box(WasmConstants { nibble: u8x16_splat(15), ones: i16x8_splat(1) })
+        }
+        // A use of the values in a branch on a zero that the compiler does not see. The engine does:
+        // nothing of it is left.
+        #[inline(always)]
+        fn complete<T: Copy>(sums: [[T; 2]; 4]) -> [[T; 2]; 4] {
+            let [[a, b], [c, d], [e, f], [g, h]] = sums;
+            let mut zero = 0;
+            unsafe {
+                std::arch::asm!(
+                    "# {0}",
+                    inout(local) zero,
+                    options(nomem, nostack, preserves_flags),
+                );
+                if zero != 0 {
+                    let used = zero as usize as *mut T;
+                    used.write_volatile(a);
+                    used.write_volatile(b);
+                    used.write_volatile(c);
+                    used.write_volatile(d);
+                    used.write_volatile(e);
+                    used.write_volatile(f);
+                    used.write_volatile(g);
+                    used.write_volatile(h);
+                    core::arch::wasm::unreachable();
+                }
+            }
+            sums
         }
         #[inline(always)]
         unsafe fn load_bytes(from: *const u8) -> v128 {

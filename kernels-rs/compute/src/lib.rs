@@ -5,7 +5,7 @@
     feature(stdarch_wasm_atomic_wait)
 )]
 // `core::arch::wasm`: the intrinsics of both address widths.
-#![cfg_attr(target_family = "wasm", feature(simd_wasm64))]
+#![cfg_attr(target_family = "wasm", feature(simd_wasm64, asm_experimental_arch))]
 // Kernels take raw pointers from records; `program::run` states the one safety contract.
 #![allow(clippy::missing_safety_doc)]
 // A register tile is walked by the same index in several arrays.

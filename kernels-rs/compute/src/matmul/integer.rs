@@ -185,17 +185,17 @@ impl GroupFormat for Q4 {
     ) -> [[V; 2]; 4] {
         let start = tile.add(TILE_ROWS * START_Q4).cast::<i16>();
         let mut sums = [[V::narrow_starts(start), V::narrow_starts(start.add(8))]; 4];
-        let quads = std::hint::black_box(QUADS / 2);
-        // Two loops, one per half of the bytes: together they need more registers than there are.
-        for quad in 0..quads {
-            let outputs = V::low_nibbles(V::load_bytes(codes.add(32 * quad)), constants);
-            Self::wide_quad::<V>(&mut sums, tile.add(32 * quad), outputs);
-        }
-        let tile = tile.add(32 * (QUADS / 2));
-        for quad in 0..quads {
-            let outputs = V::high_nibbles(V::load_bytes(codes.add(32 * quad)), constants);
-            Self::wide_quad::<V>(&mut sums, tile.add(32 * quad), outputs);
-        }
+        let low = |quad: usize| V::low_nibbles(V::load_bytes(codes.add(32 * quad)), constants);
+        let high = |quad: usize| V::high_nibbles(V::load_bytes(codes.add(32 * quad)), constants);
+        // Written out: a loop costs more than a tenth.
+        sums = Self::wide_quad::<V>(sums, tile, low(0));
+        sums = Self::wide_quad::<V>(sums, tile.add(32), low(1));
+        sums = Self::wide_quad::<V>(sums, tile.add(64), low(2));
+        sums = Self::wide_quad::<V>(sums, tile.add(96), low(3));
+        sums = Self::wide_quad::<V>(sums, tile.add(128), high(0));
+        sums = Self::wide_quad::<V>(sums, tile.add(160), high(1));
+        sums = Self::wide_quad::<V>(sums, tile.add(192), high(2));
+        sums = Self::wide_quad::<V>(sums, tile.add(224), high(3));
         sums.map(|row| row.map(|sum| V::narrow_total(sum, constants)))
     }
 }
@@ -204,10 +204,10 @@ impl Q4 {
     /// Four columns of eight rows with four outputs.
     #[inline(always)]
     unsafe fn wide_quad<V: Dot>(
-        sums: &mut [[V::NarrowSum; 2]; 4],
+        mut sums: [[V::NarrowSum; 2]; 4],
         x: *const u8,
         outputs: V::Bytes,
-    ) {
+    ) -> [[V::NarrowSum; 2]; 4] {
         let x = [V::load_bytes(x), V::load_bytes(x.add(16))];
         for output in 0..4 {
             let codes = V::spread_quad(outputs, output);
@@ -215,6 +215,7 @@ impl Q4 {
                 sums[output][v] = V::narrow_add(sums[output][v], x[v], codes);
             }
         }
+        V::complete(sums)
     }
 
     /// Four columns and those sixteen further on, of one row with two panels.
