@@ -114,17 +114,36 @@ impl GroupFormat for Q8 {
     ) -> [[V; 2]; 4] {
         let start = tile.add(TILE_ROWS * START_Q8).cast::<i32>();
         let mut sums = [[V::wide_starts(start), V::wide_starts(start.add(4))]; 4];
-        for quad in 0..QUADS {
-            let x = [V::load_bytes(tile.add(32 * quad)), V::load_bytes(tile.add(32 * quad + 16))];
-            let outputs = V::load_bytes(codes.add(32 * quad));
-            for output in 0..4 {
-                let codes = V::spread_quad(outputs, output);
-                for v in 0..2 {
-                    sums[output][v] = V::wide_add(sums[output][v], x[v], codes, constants);
-                }
+        sums = Self::wide_quad::<V>(sums, tile, codes, constants);
+        sums = Self::wide_quad::<V>(sums, tile.add(32), codes.add(32), constants);
+        sums = Self::wide_quad::<V>(sums, tile.add(64), codes.add(64), constants);
+        sums = Self::wide_quad::<V>(sums, tile.add(96), codes.add(96), constants);
+        sums = Self::wide_quad::<V>(sums, tile.add(128), codes.add(128), constants);
+        sums = Self::wide_quad::<V>(sums, tile.add(160), codes.add(160), constants);
+        sums = Self::wide_quad::<V>(sums, tile.add(192), codes.add(192), constants);
+        sums = Self::wide_quad::<V>(sums, tile.add(224), codes.add(224), constants);
+        sums.map(|row| row.map(V::wide_total))
+    }
+}
+
+impl Q8 {
+    /// Four columns of eight rows with four outputs.
+    #[inline(always)]
+    unsafe fn wide_quad<V: Dot>(
+        mut sums: [[V::WideSum; 2]; 4],
+        x: *const u8,
+        codes: *const u8,
+        constants: V::Constants,
+    ) -> [[V::WideSum; 2]; 4] {
+        let x = [V::load_bytes(x), V::load_bytes(x.add(16))];
+        let outputs = V::load_bytes(codes);
+        for output in 0..4 {
+            let codes = V::spread_quad(outputs, output);
+            for v in 0..2 {
+                sums[output][v] = V::wide_add(sums[output][v], x[v], codes, constants);
             }
         }
-        sums.map(|row| row.map(V::wide_total))
+        V::complete(sums)
     }
 }
 
@@ -185,22 +204,30 @@ impl GroupFormat for Q4 {
     ) -> [[V; 2]; 4] {
         let start = tile.add(TILE_ROWS * START_Q4).cast::<i16>();
         let mut sums = [[V::narrow_starts(start), V::narrow_starts(start.add(8))]; 4];
-        let low = |quad: usize| V::low_nibbles(V::load_bytes(codes.add(32 * quad)), constants);
-        let high = |quad: usize| V::high_nibbles(V::load_bytes(codes.add(32 * quad)), constants);
         // Written out: a loop costs more than a tenth.
-        sums = Self::wide_quad::<V>(sums, tile, low(0));
-        sums = Self::wide_quad::<V>(sums, tile.add(32), low(1));
-        sums = Self::wide_quad::<V>(sums, tile.add(64), low(2));
-        sums = Self::wide_quad::<V>(sums, tile.add(96), low(3));
-        sums = Self::wide_quad::<V>(sums, tile.add(128), high(0));
-        sums = Self::wide_quad::<V>(sums, tile.add(160), high(1));
-        sums = Self::wide_quad::<V>(sums, tile.add(192), high(2));
-        sums = Self::wide_quad::<V>(sums, tile.add(224), high(3));
+        sums = Self::wide_quads::<V>(sums, tile, codes, constants);
+        sums = Self::wide_quads::<V>(sums, tile.add(32), codes.add(32), constants);
+        sums = Self::wide_quads::<V>(sums, tile.add(64), codes.add(64), constants);
+        sums = Self::wide_quads::<V>(sums, tile.add(96), codes.add(96), constants);
         sums.map(|row| row.map(|sum| V::narrow_total(sum, constants)))
     }
 }
 
 impl Q4 {
+    /// Four columns and those sixteen further on, of eight rows with four outputs.
+    #[inline(always)]
+    unsafe fn wide_quads<V: Dot>(
+        sums: [[V::NarrowSum; 2]; 4],
+        x: *const u8,
+        codes: *const u8,
+        constants: V::Constants,
+    ) -> [[V::NarrowSum; 2]; 4] {
+        let bytes = V::load_bytes(codes);
+        let sums = Self::wide_quad::<V>(sums, x, V::low_nibbles(bytes, constants));
+        let high = V::high_nibbles(bytes, constants);
+        Self::wide_quad::<V>(sums, x.add(32 * (QUADS / 2)), high)
+    }
+
     /// Four columns of eight rows with four outputs.
     #[inline(always)]
     unsafe fn wide_quad<V: Dot>(
