@@ -21,6 +21,7 @@ const QUADS: usize = GROUP / QUAD;
 /// quantised, and one pointer serves all rows. Narrow tiles keep eight weight rows in the lanes and
 /// spread the activations; wide ones keep eight activation rows in the lanes and spread the weights,
 /// which takes the fewest instructions. (Each load costs three, since WebAssembly checks addresses.)
+/// Quads are written out one after the other, and each is complete before the next begins.
 pub trait GroupFormat {
     const GROUP_BYTES: usize;
     /// Sums that are not floats yet, of four outputs.
@@ -204,7 +205,6 @@ impl GroupFormat for Q4 {
     ) -> [[V; 2]; 4] {
         let start = tile.add(TILE_ROWS * START_Q4).cast::<i16>();
         let mut sums = [[V::narrow_starts(start), V::narrow_starts(start.add(8))]; 4];
-        // Written out: a loop costs more than a tenth.
         sums = Self::wide_quads::<V>(sums, tile, codes, constants);
         sums = Self::wide_quads::<V>(sums, tile.add(32), codes.add(32), constants);
         sums = Self::wide_quads::<V>(sums, tile.add(64), codes.add(64), constants);
@@ -265,6 +265,7 @@ impl Q4 {
                 sums[panel][half] = V::narrow_add_next(sum, x[1], high);
             }
         }
+        *sums = V::complete(*sums);
     }
 
     /// Four columns and those sixteen further on.
