@@ -333,8 +333,6 @@ export class LayerCall {
     const nodes = expertsOf.flatMap((experts, number) =>
       experts.length > 0 ? [{ node: table.nodes[number]!, experts }] : []
     );
-    // Who takes longest begins first: on shared cores the others then fill what is left.
-    nodes.sort((a, b) => b.experts.length - a.experts.length);
     return { table, nodes, missing };
   }
 

@@ -6,6 +6,5 @@ Deno.test("a shard that stands still half of the time gets less of skewed traffi
   const { after } = await runBalance({ replicas: 1, seconds: 25, throttleMs: 10, streams: 1 });
   const text = JSON.stringify(after);
   assert.ok(after.balance <= 1.1, text);
-  // Less than an equal share: where other work takes the cores, another one may be slower still.
-  assert.ok(after.rows[0]! < 1 / after.rows.length, text);
+  assert.ok(after.rows[0]! < Math.min(...after.rows.slice(1)), text);
 });

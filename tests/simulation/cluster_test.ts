@@ -35,24 +35,18 @@ Deno.test("a seed gives the same life again, word for word", () => {
   assert.deepEqual(traces[0], traces[1]);
 });
 
-/**
- * With the seed from which lives are tried: one of 150 lets a call arrive at a node that has just
- * dropped its expert, and which ones do changes with every choice that calls make.
- */
-const bugs: Readonly<Record<PlantedBug, number>> = {
-  epochs_unchecked: 270,
-  plans_overwritten: 0,
-  early_drop: 0,
-  late_parts_combined: 0,
-  hedges_unbounded: 0,
-  no_retries: 0,
-};
-const LIVES = 1000;
+const bugs: readonly PlantedBug[] = [
+  "epochs_unchecked",
+  "plans_overwritten",
+  "early_drop",
+  "late_parts_combined",
+  "hedges_unbounded",
+  "no_retries",
+];
 
-for (const [bug, firstSeed] of Object.entries(bugs) as [PlantedBug, number][]) {
+for (const bug of bugs) {
   Deno.test(`the cluster's checkers see a planted bug: ${bug}`, () => {
-    for (let life = 0; life < LIVES; life++) {
-      const seed = (firstSeed + life) % LIVES;
+    for (let seed = 0; seed < 200; seed++) {
       try {
         new ClusterSimulation(seed, { bug }).run();
       } catch (error) {
