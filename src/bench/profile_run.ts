@@ -1,8 +1,8 @@
-/** Where the time of a decode step and of a prompt goes, by op. A diagnosis beside the rows. */
+/** Where the time of a step, a prompt or a tile goes, by op. A diagnosis beside the rows. */
 import type { Clock } from "@/clock.ts";
 import type { WasmBackendOptions } from "@/kernels/wasm/backend.ts";
 import { OpProfile, type OpTime } from "@/kernels/wasm/profile.ts";
-import { prefill } from "./measurements.ts";
+import { encodeTile, prefill } from "./measurements.ts";
 import type { Group } from "./plan.ts";
 import { Rig } from "./rig.ts";
 
@@ -12,11 +12,11 @@ const PROMPT_TOKENS = 128;
 
 export interface ProfileReport {
   readonly title: string;
-  /** Times of one step or prompt. */
+  /** Times of one step, prompt or tile. */
   readonly ops: readonly OpTime[];
 }
 
-/** Opens the group's model on a backend that books its ops, and runs both. */
+/** Opens the group's model on a backend that books its ops: a tower's tile, else both others. */
 export async function profileGroup(options: {
   group: Group;
   shapesFolder: string;
@@ -32,6 +32,13 @@ export async function profileGroup(options: {
     clock,
   });
   try {
+    const of = `${group.shape} ${group.format}`;
+    if (group.shape === "vit") {
+      await encodeTile(rig);
+      profile.take();
+      await encodeTile(rig);
+      return [{ title: `one tile of ${of}`, ops: profile.take() }];
+    }
     await prefill(rig, PROMPT_TOKENS);
     profile.take();
     await prefill(rig, PROMPT_TOKENS);
@@ -43,7 +50,6 @@ export async function profileGroup(options: {
     const steps = profile.take().map((op) => {
       return { ...op, count: op.count / STEPS, ms: op.ms / STEPS };
     });
-    const of = `${group.shape} ${group.format}`;
     return [
       { title: `one decode step of ${of}`, ops: steps },
       { title: `a prompt of ${PROMPT_TOKENS} tokens of ${of}`, ops: prompt },

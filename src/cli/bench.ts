@@ -73,7 +73,7 @@ async function showProfiles(
   groups: readonly Group[],
   backend: WasmBackendOptions,
 ): Promise<number> {
-  for (const group of groups.filter(({ shape }) => !["vit", "skeleton"].includes(shape))) {
+  for (const group of groups.filter(({ shape }) => shape !== "skeleton")) {
     const shapesFolder = join(rootFolder, "benchmarks/shapes");
     const profiles = await profileGroup({ group, shapesFolder, backend, clock: systemClock });
     for (const line of profiles.flatMap((profile) => ["", ...profileLines(profile)])) {

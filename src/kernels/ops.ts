@@ -69,7 +69,9 @@ export interface Ops {
 
   /**
    * Full (bidirectional) attention inside consecutive segments of `segmentRows` rows.
-   * query, key, value, out [R, heads * headWidth]; R is a multiple of segmentRows.
+   * query, key, value, out [R, heads * headWidth]; R is a multiple of segmentRows. `rounded`:
+   * scores need no more than keys in q8 and queries in int8, as in a product with quantised
+   * weights; an executor may take whole ones.
    */
   segmentAttention(args: {
     query: Tensor;
@@ -78,6 +80,7 @@ export interface Ops {
     segmentRows: number;
     heads: number;
     scale: number;
+    rounded: boolean;
     out: Tensor;
   }): void;
 

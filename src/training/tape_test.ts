@@ -133,7 +133,14 @@ const layers: Readonly<Record<string, Layer>> = {
   segmentAttention(_, { ops, workspace }, hidden) {
     const out = workspace.tensor("f32", [ROWS, WIDTH]);
     const operands = { query: hidden, key: hidden, value: hidden };
-    ops.segmentAttention({ ...operands, segmentRows: 3, heads: 2, scale: 0.5, out });
+    ops.segmentAttention({
+      ...operands,
+      segmentRows: 3,
+      heads: 2,
+      scale: 0.5,
+      rounded: false,
+      out,
+    });
     return Promise.resolve(out);
   },
   "experts, probabilities divided by their sum": (rig, tape, hidden) =>

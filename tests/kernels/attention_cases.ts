@@ -1,7 +1,14 @@
 /** Cases of writeKv with attention over pages, and of segmentAttention. */
 import type { KvFormat } from "@/kernels/backend.ts";
 import { type KernelCase, pickRows, UNIT } from "./case.ts";
-import { Draw, quantizeActivations, roundF16 } from "./naive.ts";
+import {
+  Draw,
+  groupsOf32,
+  quantizeActivations,
+  quantizeKeys,
+  roundF16,
+  throughCodes,
+} from "./naive.ts";
 
 /** What a stored head row reads back as. */
 const readBack: Readonly<Record<KvFormat, (row: readonly number[]) => readonly number[]>> = {
@@ -179,10 +186,75 @@ interface SegmentShape {
   readonly heads: number;
   readonly headWidth: number;
   readonly size?: number;
+  readonly rounded?: boolean;
+}
+
+/** Half a step of each value when its group is rounded to `steps` either way. */
+function halfSteps(values: readonly number[], steps: number): number[] {
+  return groupsOf32(values).flatMap((group) => {
+    const largest = group.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    // A scale in bfloat16 may be 2^-8 away.
+    return group.map(() => largest / steps / 2 * (1 + 2 ** -7));
+  });
+}
+
+/** softmax(scale * q k^T) v where all four are rounded. */
+function attendRounded(
+  query: readonly number[],
+  keys: readonly (readonly number[])[],
+  values: readonly (readonly number[])[],
+  scale: number,
+): number[] {
+  const q = throughCodes(query, quantizeActivations);
+  const scores = keys.map((key) =>
+    scale * throughCodes(key, quantizeKeys).reduce((sum, k, d) => sum + k * q[d]!, 0)
+  );
+  const largest = Math.max(...scores);
+  const terms = scores.map((score) => Math.exp(score - largest));
+  const total = terms.reduce((sum, term) => sum + term, 0);
+  const shares = throughCodes(terms.map((term) => Math.fround(term / total)), quantizeActivations);
+  return query.map((_, d) => {
+    const column = throughCodes(values.map((row) => row[d]!), quantizeKeys);
+    return column.reduce((sum, value, i) => sum + shares[i]! * value, 0);
+  });
+}
+
+/** The most that rounding may move the results of `attend`, whichever parts are rounded. */
+function roundingBound(
+  query: readonly number[],
+  keys: readonly (readonly number[])[],
+  values: readonly (readonly number[])[],
+  scale: number,
+): number[] {
+  const queryErrors = halfSteps(query, 127);
+  const scoreErrors = keys.map((key) => {
+    const keyErrors = halfSteps(key, 63);
+    const terms = key.map((k, d) =>
+      queryErrors[d]! * Math.abs(k) + keyErrors[d]! * (Math.abs(query[d]!) + queryErrors[d]!)
+    );
+    return scale * terms.reduce((sum, term) => sum + term, 0);
+  });
+  const scores = keys.map((key) => scale * key.reduce((sum, k, d) => sum + k * query[d]!, 0));
+  const largest = Math.max(...scores);
+  const terms = scores.map((score) => Math.exp(score - largest));
+  const total = terms.reduce((sum, term) => sum + term, 0);
+  const growth = Math.exp(2 * Math.max(...scoreErrors));
+  const shares = terms.map((term) => term / total);
+  const shareErrors = halfSteps(shares, 127).map((error, i) =>
+    growth * error + shares[i]! * (growth - 1)
+  );
+  return query.map((_, d) => {
+    const column = values.map((row) => row[d]!);
+    const errors = halfSteps(column, 63);
+    return column.reduce((sum, value, i) => {
+      const error = shareErrors[i]!;
+      return sum + error * Math.abs(value) + errors[i]! * (shares[i]! + error);
+    }, 0);
+  });
 }
 
 function segmentCase(shape: SegmentShape, seed: number): KernelCase {
-  const { segments, segmentRows, heads, headWidth, size = 1 } = shape;
+  const { segments, segmentRows, heads, headWidth, size = 1, rounded = false } = shape;
   const draw = new Draw(seed);
   const width = heads * headWidth;
   const rows = segments * segmentRows;
@@ -195,7 +267,7 @@ function segmentCase(shape: SegmentShape, seed: number): KernelCase {
   return {
     op: "segmentAttention",
     name: `${segments} x ${segmentRows} rows, ${heads} heads of ${headWidth}` +
-      (size === 1 ? "" : `, size ${size}`),
+      (size === 1 ? "" : `, size ${size}`) + (rounded ? ", rounded" : ""),
     rows: segments,
     async run(bench, picked) {
       const rowCount = (picked?.length ?? segments) * segmentRows;
@@ -209,6 +281,7 @@ function segmentCase(shape: SegmentShape, seed: number): KernelCase {
         segmentRows,
         heads,
         scale,
+        rounded,
         out,
       });
       return await bench.read({ out });
@@ -221,7 +294,15 @@ function segmentCase(shape: SegmentShape, seed: number): KernelCase {
           Array.from(source.subarray((r * heads + head) * headWidth).subarray(0, headWidth));
         const others = Array.from({ length: segmentRows }, (_, i) => first + i);
         const keys = others.map((r) => headRow(key, r));
-        return attend(headRow(query, row), keys, others.map((r) => headRow(value, r)), scale);
+        const operands = [headRow(query, row), keys, others.map((r) => headRow(value, r))] as const;
+        const whole = attend(...operands, scale);
+        if (!rounded) return whole;
+        // An executor may also take whole operands.
+        const more = roundingBound(...operands, scale);
+        return {
+          values: attendRounded(...operands, scale),
+          bound: whole.bound.map((error, d) => error + more[d]!),
+        };
       });
       return {
         out: {
@@ -306,5 +387,11 @@ export const attentionCases: readonly KernelCase[] = [
     { segments: 2, segmentRows: 131, heads: 1, headWidth: 5 },
     { segments: 2, segmentRows: 20, heads: 2, headWidth: 32, size: 12 },
     { segments: 1, segmentRows: 530, heads: 1, headWidth: 40 },
+    { segments: 1, segmentRows: 1, heads: 1, headWidth: 1, rounded: true },
+    { segments: 3, segmentRows: 9, heads: 2, headWidth: 6, rounded: true },
+    { segments: 2, segmentRows: 131, heads: 3, headWidth: 33, rounded: true },
+    { segments: 1, segmentRows: 256, heads: 2, headWidth: 64, rounded: true },
+    { segments: 2, segmentRows: 20, heads: 2, headWidth: 32, size: 4, rounded: true },
+    { segments: 1, segmentRows: 530, heads: 1, headWidth: 40, rounded: true },
   ].map((shape, i) => segmentCase(shape, 640 + i)),
 ];

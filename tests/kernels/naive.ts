@@ -87,6 +87,25 @@ export function quantizeActivations(values: readonly number[]): Quantized {
   return { codes, scale: Math.fround(largest / 127) };
 }
 
+/** Keys and values of rounded attention: 63 steps either way, by a scale in bfloat16. */
+export function quantizeKeys(values: readonly number[]): Quantized {
+  const scale = roundBf16(Math.fround(largestOf(values) * Math.fround(1 / 63)));
+  const inverse = Math.fround(1 / Math.max(scale, 2 ** -100));
+  const steps = values.map((value) => roundHalfEven(Math.fround(value * inverse)));
+  return { codes: steps.map((step) => Math.min(63, Math.max(-63, step))), scale };
+}
+
+/** What is left of values whose groups of 32 went through codes. */
+export function throughCodes(
+  values: readonly number[],
+  quantize: (values: readonly number[]) => Quantized,
+): number[] {
+  return groupsOf32(values).flatMap((group) => {
+    const { codes, scale } = quantize(group);
+    return codes.map((code) => Math.fround(code * scale));
+  });
+}
+
 /** Splits into groups of 32; the last may be short. */
 export function groupsOf32(values: ArrayLike<number>): number[][] {
   const all = Array.from(values);

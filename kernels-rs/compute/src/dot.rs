@@ -29,6 +29,9 @@ pub trait Dot: Vector {
         sums
     }
     unsafe fn load_bytes(from: *const u8) -> Self::Bytes;
+    unsafe fn store_bytes(bytes: Self::Bytes, to: *mut u8);
+    /// Whole numbers from 0 to 127, four columns of four rows in the lanes: a quad for each row.
+    fn join_codes(columns: [Self; 4]) -> Self::Bytes;
     /// Four bytes as all four quads.
     unsafe fn splat_quad(from: *const u8) -> Self::Bytes;
     /// One quad as all four.
@@ -74,6 +77,12 @@ impl Dot for crate::simd::scalar::Scalar {
     fn constants() {}
     unsafe fn load_bytes(from: *const u8) -> [u8; 16] {
         from.cast::<[u8; 16]>().read_unaligned()
+    }
+    unsafe fn store_bytes(bytes: [u8; 16], to: *mut u8) {
+        to.cast::<[u8; 16]>().write_unaligned(bytes);
+    }
+    fn join_codes(columns: [Self; 4]) -> [u8; 16] {
+        std::array::from_fn(|i| columns[i % 4].lanes()[i / 4] as u8)
     }
     unsafe fn splat_quad(from: *const u8) -> [u8; 16] {
         let quad = from.cast::<[u8; 4]>().read_unaligned();
@@ -175,6 +184,20 @@ macro_rules! common_bytes {
         #[inline(always)]
         unsafe fn load_bytes(from: *const u8) -> v128 {
             v128_load(from.cast())
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(bytes: v128, to: *mut u8) {
+            v128_store(to.cast(), bytes);
+        }
+        // Two columns as one number, which adding 1.5 * 2^23 leaves in the low bits: fewer
+        // instructions than converting, which saturates.
+        #[inline(always)]
+        fn join_codes([a, b, c, d]: [Self; 4]) -> v128 {
+            let [low, high] = [(a, b), (c, d)].map(|(even, odd)| {
+                let pair = even.add(odd.mul(Self::splat(256.0)));
+                Self::bits(pair.add(Self::splat(12_582_912.0)))
+            });
+            v128_or(v128_and(low, i32x4_splat(0xffff)), i32x4_shl(high, 16))
         }
         #[inline(always)]
         unsafe fn splat_quad(from: *const u8) -> v128 {

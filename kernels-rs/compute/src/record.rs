@@ -144,7 +144,7 @@ records! {
     11 SegmentAttention {
         rows: usize, segment_rows: usize, heads: usize, head_width: usize, scale: f32,
         query: *const f32, key: *const f32, value: *const f32, out: *mut f32,
-        scratch: *mut f32, thread_floats: usize,
+        scratch: *mut f32, thread_floats: usize, rounded: usize,
     }
     12 Swiglu { count: usize, gate: *const f32, up: *const f32, out: *mut f32 }
     13 Gelu { count: usize, input: *const f32, out: *mut f32 }

@@ -64,15 +64,23 @@ pub unsafe fn sample<V: Vector>(op: &Sample, team: &Team) {
         order: std::slice::from_raw_parts_mut(order, n),
         original: std::slice::from_raw_parts_mut(order.add(n).cast(), n),
     };
-    let log_totals = log_totals::<V>(op, team);
+    let whole = sum_rows::<V>(op, team);
     for row in (team.thread..op.rows).step_by(team.threads) {
-        sample_row::<V>(op, team, row, log_totals(row), &mut scratch);
+        sample_row::<V>(op, team, row, &whole(row), &mut scratch);
     }
 }
 
-/// Logarithm of the sum of e^logit per row: float32 terms, float64 sums of 256 terms. All threads
-/// call this together.
-unsafe fn log_totals<V: Vector>(op: &Sample, team: &Team) -> impl Fn(usize) -> f64 {
+/// What is known of a row before anything is adjusted.
+struct Whole {
+    /// Logarithm of the sum of e^logit: float32 terms, float64 sums of 256 terms.
+    log_total: f64,
+    largest: f32,
+    /// Where the first block begins that has it.
+    largest_from: usize,
+}
+
+/// What is known of each row. All threads call this together.
+unsafe fn sum_rows<V: Vector>(op: &Sample, team: &Team) -> impl Fn(usize) -> Whole {
     let n = op.vocabulary;
     let row_blocks = n.div_ceil(BLOCK);
     let blocks = op.scratch.add(team.threads * op.thread_bytes).cast::<Block>();
@@ -97,7 +105,10 @@ unsafe fn log_totals<V: Vector>(op: &Sample, team: &Team) -> impl Fn(usize) -> f
     team.meet();
     move |index| {
         let (blocks, largest) = row(index);
-        f64::from(largest) + blocks.iter().map(|block| block.total).sum::<f64>().ln()
+        let total = blocks.iter().map(|block| block.total).sum::<f64>();
+        let first = blocks.iter().position(|block| block.largest == largest).unwrap_or(0);
+        let log_total = f64::from(largest) + total.ln();
+        Whole { log_total, largest, largest_from: first * BLOCK }
     }
 }
 
@@ -137,9 +148,10 @@ unsafe fn sample_row<V: Vector>(
     op: &Sample,
     team: &Team,
     row: usize,
-    log_total: f64,
+    whole: &Whole,
     scratch: &mut Scratch,
 ) {
+    let log_total = whole.log_total;
     let logits = std::slice::from_raw_parts_mut(op.logits.add(row * op.vocabulary), op.vocabulary);
     write_candidates::<V>(op, row, logits, log_total);
     let tokens = adjust(op, team, row, logits, scratch.original);
@@ -155,7 +167,11 @@ unsafe fn sample_row<V: Vector>(
         Some(team.check(params.forced_id, op.vocabulary, Fault::Token))
     } else {
         apply_mask(mask, logits);
-        choose::<V>(logits, &params, scratch)
+        // Unless a logit has changed, the largest has been found already.
+        let known = mask.is_empty() && tokens.is_empty();
+        let (largest, from) =
+            if known { (whole.largest, whole.largest_from) } else { (largest::<V>(logits), 0) };
+        choose::<V>(logits, largest, from, &params, scratch)
     };
     *op.id.add(row) = chosen.map_or(-1, |id| id as i32);
     *op.logprob.add(row) = chosen.map_or(f32::NEG_INFINITY, |id| {
@@ -243,18 +259,19 @@ fn apply_mask(words: &[i32], logits: &mut [f32]) {
     }
 }
 
-/// The chosen id; none when no logit is above -infinity.
+/// The chosen id; none when no logit is above -infinity. `largest` is nowhere before `from`.
 unsafe fn choose<V: Vector>(
     logits: &[f32],
+    largest: f32,
+    from: usize,
     params: &Params,
     scratch: &mut Scratch,
 ) -> Option<usize> {
-    let largest = largest::<V>(logits);
     if largest == f32::NEG_INFINITY {
         return None;
     }
     if params.temperature == 0.0 {
-        return logits.iter().position(|&logit| logit == largest);
+        return logits[from..].iter().position(|&logit| logit == largest).map(|place| from + place);
     }
     let largest = f64::from(largest);
     let term = |logit: f32| exp_f64((f64::from(logit) - largest) / params.temperature);
@@ -434,7 +451,7 @@ mod tests {
             order: &mut vec![0; n],
             original: &mut vec![0.0; n],
         };
-        unsafe { choose::<Scalar>(logits, params, &mut scratch) }
+        unsafe { choose::<Scalar>(logits, largest::<Scalar>(logits), 0, params, &mut scratch) }
     }
 
     /// The same by sorting everything.

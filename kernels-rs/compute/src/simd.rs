@@ -44,6 +44,9 @@ pub trait Vector: Copy {
     fn from_int(value: Self::Int) -> Self;
     /// Whole numbers as they are, cut to 32 bits; NaN becomes 0.
     fn to_int(self) -> Self::Int;
+    /// Integers and floats of the same bits.
+    fn bits(self) -> Self::Int;
+    fn from_bits(bits: Self::Int) -> Self;
     fn add_int(left: Self::Int, right: Self::Int) -> Self::Int;
     fn int_lanes(value: Self::Int) -> [i32; 4];
     /// Sixteen integers as int8, cut to its range.
@@ -163,6 +166,12 @@ pub mod scalar {
         }
         fn to_int(self) -> [i32; 4] {
             self.0.map(|lane| lane as i32)
+        }
+        fn bits(self) -> [i32; 4] {
+            self.0.map(|lane| lane.to_bits() as i32)
+        }
+        fn from_bits(bits: [i32; 4]) -> Self {
+            Self(bits.map(|lane| f32::from_bits(lane as u32)))
         }
         fn add_int(left: [i32; 4], right: [i32; 4]) -> [i32; 4] {
             std::array::from_fn(|i| left[i].wrapping_add(right[i]))
@@ -331,6 +340,14 @@ pub mod wasm {
                 #[inline(always)]
                 fn to_int(self) -> v128 {
                     i32x4_trunc_sat_f32x4(self.0)
+                }
+                #[inline(always)]
+                fn bits(self) -> v128 {
+                    self.0
+                }
+                #[inline(always)]
+                fn from_bits(bits: v128) -> Self {
+                    Self(bits)
                 }
                 #[inline(always)]
                 fn add_int(left: v128, right: v128) -> v128 {

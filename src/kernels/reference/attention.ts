@@ -1,7 +1,9 @@
 /** Attention in its textbook form: scores, softmax, weighted sum, all in float64, rounded once. */
 import { assert } from "@/assert.ts";
 import type { KvCache } from "../backend.ts";
+import { GROUP_COLUMNS } from "../matrix_layout.ts";
 import { firstHeadRow } from "./kv_cache.ts";
+import { quantizeActivationGroup, quantizeKeyGroup } from "./quantize.ts";
 import { kvStorage } from "./storage.ts";
 
 /** Rows that one query head attends to: the i-th is code row `rows[i]` of `headWidth` values. */
@@ -18,9 +20,15 @@ interface Keys {
 
 /** out [headWidth] = softmax(scale * query * keys^T) * values; zero when there are no keys. */
 function attendHead(
-  args: { query: Float32Array; keys: Keys; scale: number; out: Float32Array },
+  args: {
+    query: Float32Array;
+    keys: Keys;
+    scale: number;
+    rounded?: boolean;
+    out: Float32Array;
+  },
 ): void {
-  const { query, keys, scale, out } = args;
+  const { query, keys, scale, rounded = false, out } = args;
   const { rows, count, headWidth } = keys;
   const weights = new Float64Array(count);
   let largest = -Infinity;
@@ -36,9 +44,11 @@ function attendHead(
     weights[i] = Math.exp(weights[i]! - largest);
     total += weights[i]!;
   }
+  for (let i = 0; i < count; i++) weights[i]! /= total;
+  if (rounded) roundProbabilities(weights);
   const sums = new Float64Array(headWidth);
   for (let i = 0; i < count; i++) {
-    const weight = weights[i]! / total * (keys.valueScales ? keys.valueScales[rows[i]!]! : 1);
+    const weight = weights[i]! * (keys.valueScales ? keys.valueScales[rows[i]!]! : 1);
     const from = rows[i]! * headWidth;
     for (let d = 0; d < headWidth; d++) sums[d]! += weight * keys.valueCodes[from + d]!;
   }
@@ -115,10 +125,12 @@ export function segmentAttention(
     heads: number;
     headWidth: number;
     scale: number;
+    rounded: boolean;
     out: Float32Array;
   },
 ): void {
-  const { query, key, value, segmentRows, heads, headWidth, scale, out } = args;
+  const { segmentRows, heads, headWidth, scale, rounded, out } = args;
+  const { query, key, value } = rounded ? roundedRowsOf(args) : args;
   const rowCount = out.length / (heads * headWidth);
   const rows = new Int32Array(segmentRows);
   for (let r = 0; r < rowCount; r++) {
@@ -130,8 +142,73 @@ export function segmentAttention(
         query: query.subarray(from, from + headWidth),
         keys: { rows, count: segmentRows, headWidth, keyCodes: key, valueCodes: value },
         scale,
+        rounded,
         out: out.subarray(from, from + headWidth),
       });
     }
+  }
+}
+
+/** What products with quantised weights would see: keys and values as weights. */
+function roundedRowsOf(
+  { query, key, value, segmentRows, heads, headWidth }: {
+    query: Float32Array;
+    key: Float32Array;
+    value: Float32Array;
+    segmentRows: number;
+    heads: number;
+    headWidth: number;
+  },
+): { query: Float32Array; key: Float32Array; value: Float32Array } {
+  return {
+    query: roundedColumns(query, headWidth, quantizeActivationGroup),
+    key: roundedColumns(key, headWidth, quantizeKeyGroup),
+    value: roundedRows(value, heads * headWidth, segmentRows),
+  };
+}
+
+/** Head rows [R, width] as they come back from codes and scales of groups of their columns. */
+function roundedColumns(
+  values: Float32Array,
+  width: number,
+  quantize: (values: Float32Array, codes: Int8Array) => number,
+): Float32Array {
+  const rounded = new Float32Array(values.length);
+  for (let row = 0; row < values.length; row += width) {
+    for (let first = row; first < row + width; first += GROUP_COLUMNS) {
+      const group = values.subarray(first, Math.min(first + GROUP_COLUMNS, row + width));
+      const codes = new Int8Array(group.length);
+      const scale = quantize(group, codes);
+      codes.forEach((code, i) => rounded[first + i] = code * scale);
+    }
+  }
+  return rounded;
+}
+
+/** Values [R, width] as they come back from groups of 32 rows of a segment. */
+function roundedRows(values: Float32Array, width: number, segmentRows: number): Float32Array {
+  const rounded = new Float32Array(values.length);
+  const rows = values.length / width;
+  for (let first = 0; first < rows;) {
+    const segmentEnd = first - first % segmentRows + segmentRows;
+    const end = Math.min(first - first % segmentRows % GROUP_COLUMNS + GROUP_COLUMNS, segmentEnd);
+    const codes = new Int8Array(end - first);
+    for (let column = 0; column < width; column++) {
+      const group = Float32Array.from(codes, (_, i) => values[(first + i) * width + column]!);
+      const scale = quantizeKeyGroup(group, codes);
+      codes.forEach((code, i) => rounded[(first + i) * width + column] = code * scale);
+    }
+    first = end;
+  }
+  return rounded;
+}
+
+/** Groups of 32 probabilities through int8, in place. */
+function roundProbabilities(weights: Float64Array): void {
+  for (let first = 0; first < weights.length; first += GROUP_COLUMNS) {
+    const group = weights.subarray(first, first + GROUP_COLUMNS);
+    const codes = new Int8Array(group.length);
+    const scale = quantizeActivationGroup(Float32Array.from(group), codes);
+    codes.forEach((code, i) => group[i] = code * scale);
   }
 }

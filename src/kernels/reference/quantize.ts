@@ -109,3 +109,17 @@ export function quantizeActivationGroup(
   }
   return Math.fround(largest / 127);
 }
+
+/**
+ * Quantises keys or values of attention, a group of 32, to codes of seven bits less 64: the nearest
+ * of 63 steps either way. The scale is rounded to bfloat16; below 2^-100 it counts as that.
+ */
+export function quantizeKeyGroup(values: Float32Array, codes: Int8Array): number {
+  const scale = roundToBf16(Math.fround(largestMagnitude(values) * Math.fround(1 / 63)));
+  const inverse = Math.fround(1 / Math.max(scale, SMALLEST_EXTREME));
+  for (let i = 0; i < values.length; i++) {
+    const steps = nearest(Math.fround(values[i]! * inverse));
+    codes[i] = Math.max(-63, Math.min(63, steps));
+  }
+  return scale;
+}

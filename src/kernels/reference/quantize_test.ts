@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { quantizeActivationGroup, quantizeWeightGroup } from "./quantize.ts";
+import { quantizeActivationGroup, quantizeKeyGroup, quantizeWeightGroup } from "./quantize.ts";
 
 function codesOf(
   quantize: (values: Float32Array, codes: Int8Array) => number,
@@ -51,4 +51,13 @@ Deno.test("quantizeActivationGroup() maps the largest magnitude to 127", () => {
 
 Deno.test("quantizeActivationGroup() lets NaN through as the scale", () => {
   assert.ok(Number.isNaN(codesOf(quantizeActivationGroup, [1, NaN, 2]).scale));
+});
+
+Deno.test("quantizeKeyGroup() maps the largest magnitude to 63, by a scale in bfloat16", () => {
+  assert.deepEqual(codesOf(quantizeKeyGroup, [-126, 1, 3, 63, 4.9]), {
+    scale: 2,
+    codes: [-63, 0, 2, 32, 2],
+  });
+  assert.deepEqual(codesOf(quantizeKeyGroup, [0, -0]), { scale: 0, codes: [0, 0] });
+  assert.deepEqual(codesOf(quantizeKeyGroup, [1e-40, 0]).codes, [0, 0]);
 });

@@ -5,6 +5,7 @@
 import { assert } from "@/assert.ts";
 import type { Storage } from "@/tensor/tensor.ts";
 import type { KvCache, KvFormat, MatrixFormat } from "../backend.ts";
+import { GROUP_COLUMNS, PANEL_ROWS, panelBytes } from "../matrix_layout.ts";
 
 /** Numbers of the formats in records. */
 export const matrixFormatNumber: Readonly<Record<MatrixFormat, number>> = {
@@ -78,20 +79,27 @@ export function kvPageParts(
   return { offsets, partBytes };
 }
 
+/** Bytes of a group of quantised activations, see `ActivationGroup` in `quantize.rs`. */
+export const ACTIVATION_GROUP_BYTES = 44;
+
 /** Tokens of one chunk of keys, and lines (heads of rows) that pass over it together. */
 const CHUNK_TOKENS = 128;
 const LINES_MAX = 128;
 
 /** Float32 values of a chunk in panels, see `attention/tile.rs`. */
 export function panelFloats(headWidth: number): number {
+  const roundedBytes = panelBytes({ format: "q8", columns: headWidth }) / PANEL_ROWS;
+  const keyFloats = CHUNK_TOKENS * Math.max(headWidth, roundedBytes / 4);
   const valueFloats = roundUp(headWidth, 4) * (CHUNK_TOKENS + 4);
-  return CHUNK_TOKENS * headWidth + valueFloats + 2 * CHUNK_TOKENS;
+  return keyFloats + valueFloats + 2 * CHUNK_TOKENS;
 }
 
 /** Working memory of one thread that holds `chunks` chunks and the most lines. */
 export function attentionFloats(options: { headWidth: number; chunks: number }): number {
   const { headWidth, chunks } = options;
-  const lineFloats = headWidth + roundUp(headWidth, 4) + 2;
+  const roundedBytes = Math.ceil(headWidth / GROUP_COLUMNS) * ACTIVATION_GROUP_BYTES;
+  const queryFloats = Math.max(headWidth, roundedBytes / 4);
+  const lineFloats = queryFloats + roundUp(headWidth, 4) + 2;
   return chunks * panelFloats(headWidth) + LINES_MAX * lineFloats;
 }
 

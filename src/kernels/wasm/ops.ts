@@ -10,6 +10,7 @@ import type { KvCache, Matrix } from "../backend.ts";
 import { expertBytes, GROUP_COLUMNS, isQuantised, panelBytes } from "../matrix_layout.ts";
 import type { Ops } from "../ops.ts";
 import {
+  ACTIVATION_GROUP_BYTES,
   attentionFloats,
   kvBytes,
   kvFormatNumber,
@@ -26,7 +27,6 @@ const SAMPLE_BLOCK_TOKENS = 4096;
 const PARAM_COLUMNS = 8;
 
 /** Bytes of 32 quantised activations; the kernels' side is in `activations.rs`. */
-const ACTIVATION_GROUP_BYTES = 44;
 /** Rows that a kernel multiplies together. */
 const TILE_ROWS = 8;
 /** Rows and bytes of a block that stays in the second-level cache while weights run past it. */
@@ -292,7 +292,7 @@ function attentionOps(machine: Machine): Pick<Ops, "writeKv" | "attention"> {
 function segmentOps(machine: Machine): Pick<Ops, "segmentAttention"> {
   return {
     segmentAttention(args) {
-      const { query, key, value, segmentRows, heads, scale, out } = args;
+      const { query, key, value, segmentRows, heads, scale, rounded, out } = args;
       const { rows, headWidth } = segmentSizes(args);
       assert(headWidth <= limits.headWidthMax, `head width ${headWidth}`);
       const threadFloats = attentionFloats({ headWidth, chunks: segmentChunks(segmentRows) });
@@ -308,6 +308,7 @@ function segmentOps(machine: Machine): Pick<Ops, "segmentAttention"> {
         out: machine.address(out),
         scratch: machine.scratch(machine.executor.threads * threadFloats * 4),
         threadFloats,
+        rounded: rounded ? 1 : 0,
       });
     },
   };

@@ -126,6 +126,7 @@ export const recordTable = {
     "out:p",
     "scratch:p",
     "threadFloats:i",
+    "rounded:i",
   ],
   swiglu: ["count:i", "gate:p", "up:p", "out:p"],
   gelu: ["count:i", "input:p", "out:p"],

@@ -10,6 +10,7 @@
 
 mod lines;
 pub mod paged;
+mod rounded;
 pub mod segment;
 mod tile;
 

@@ -1,8 +1,9 @@
 //! Causal attention over the paged KV cache.
 
 use super::lines::{attend, Block};
-use super::tile::{Panels, Tiles, LINES_MAX};
+use super::tile::{Panels, Tiles, Whole, LINES_MAX};
 use super::{Line, Shape};
+use crate::dot::Dot;
 use crate::kv::{padded, value_place, Element, F16Element, F32Element, I8Element, TOGETHER};
 use crate::record::Attention;
 use crate::simd::Vector;
@@ -12,7 +13,7 @@ use std::ops::Range;
 /// Up to so many lines read pages in place; more share a copy in float32.
 const LINES_IN_PLACE: usize = 2;
 
-pub unsafe fn attention<V: Vector>(op: &Attention, team: &Team) {
+pub unsafe fn attention<V: Dot>(op: &Attention, team: &Team) {
     match op.format {
         0 => attention_as::<V, F32Element>(op, team),
         1 => attention_as::<V, F16Element>(op, team),
@@ -22,7 +23,7 @@ pub unsafe fn attention<V: Vector>(op: &Attention, team: &Team) {
 
 /// A unit of work is one kv head for neighbouring rows of one sequence, which share its keys and
 /// values; threads take units in turn, since later rows are longer.
-unsafe fn attention_as<V: Vector, E: Element>(op: &Attention, team: &Team) {
+unsafe fn attention_as<V: Dot, E: Element>(op: &Attention, team: &Team) {
     let group = op.heads / op.kv_heads;
     let rows_together = (LINES_MAX / group).max(1);
     let floats = Panels::floats(op.head_width) + Tiles::floats(op.head_width, LINES_MAX);
@@ -47,7 +48,7 @@ unsafe fn attention_as<V: Vector, E: Element>(op: &Attention, team: &Team) {
 }
 
 /// Rows of one sequence for the query heads of one kv head.
-unsafe fn attend_rows<V: Vector, E: Element>(
+unsafe fn attend_rows<V: Dot, E: Element>(
     op: &Attention,
     team: &Team,
     rows: Range<usize>,
@@ -97,14 +98,14 @@ unsafe fn attend_rows<V: Vector, E: Element>(
     }
 }
 
-unsafe fn attend_tiles<V: Vector, E: Element>(
+unsafe fn attend_tiles<V: Dot, E: Element>(
     shape: &Shape,
     lines: &[Line],
     panels: Panels,
     memory: *mut f32,
     block: &impl Fn(usize) -> Block,
 ) {
-    let tiles = Tiles::start(memory, shape, lines);
+    let tiles = Tiles::start::<V, Whole>(memory, shape, lines);
     let longest = lines.iter().map(|line| line.length).max().unwrap_or(0);
     let mut start = 0;
     while start < longest {
@@ -112,7 +113,7 @@ unsafe fn attend_tiles<V: Vector, E: Element>(
         shape.for_blocks(&chunk, |index, tokens| {
             unpack::<V, E>(shape, &panels, block(index), tokens, start);
         });
-        tiles.add_chunk::<V>(&panels, &chunk);
+        tiles.add_chunk::<V, Whole>(&panels, &chunk);
         start = chunk.end;
     }
     tiles.finish();

@@ -1,14 +1,15 @@
 //! Bidirectional attention inside segments of rows (the vision tower: a segment is one tile).
 
-use super::tile::{Panels, Tiles, LINES_MAX};
+use super::rounded::Rounded;
+use super::tile::{Arithmetic, Panels, Tiles, Whole, LINES_MAX};
 use super::{Line, Shape, CHUNK};
+use crate::dot::Dot;
 use crate::record::SegmentAttention;
-use crate::simd::Vector;
 use crate::team::Team;
 
 /// A unit is one head of a segment for some of its rows. Units of one head are neighbours, and a
 /// thread packs a head's keys and values once for those that it takes.
-pub unsafe fn segment_attention<V: Vector>(op: &SegmentAttention, team: &Team) {
+pub unsafe fn segment_attention<V: Dot>(op: &SegmentAttention, team: &Team) {
     if op.rows == 0 {
         return;
     }
@@ -24,7 +25,7 @@ pub unsafe fn segment_attention<V: Vector>(op: &SegmentAttention, team: &Team) {
         let (head_unit, part) = (unit / row_units, unit % row_units);
         let (segment, head) = (head_unit / op.heads, head_unit % op.heads);
         if packed != head_unit {
-            pack_head(op, segment, head, scratch);
+            pack_head::<V>(op, segment, head, scratch);
             packed = head_unit;
         }
         let first = part * LINES_MAX;
@@ -38,7 +39,12 @@ pub unsafe fn segment_attention<V: Vector>(op: &SegmentAttention, team: &Team) {
         for (to, row) in lines.iter_mut().zip(rows.clone()) {
             *to = line(row);
         }
-        attend_part::<V>(op, &lines[..rows.len()], scratch, tiles);
+        let lines = &lines[..rows.len()];
+        if op.rounded == 0 {
+            attend_part::<V, Whole>(op, lines, scratch, tiles);
+        } else {
+            attend_part::<V, Rounded>(op, lines, scratch, tiles);
+        }
     }
 }
 
@@ -51,30 +57,35 @@ unsafe fn panels(op: &SegmentAttention, scratch: *mut f32, chunk: usize) -> Pane
     Panels::new(scratch.add(chunk * Panels::floats(op.head_width)), op.head_width, false)
 }
 
-unsafe fn pack_head(op: &SegmentAttention, segment: usize, head: usize, scratch: *mut f32) {
-    for row in 0..op.segment_rows {
-        let place = ((segment * op.segment_rows + row) * op.heads + head) * op.head_width;
-        let (key, value) = (op.key.add(place), op.value.add(place));
-        let panels = panels(op, scratch, row / CHUNK);
-        let token = row % CHUNK;
-        for d in 0..op.head_width {
-            *panels.keys(token - token % 4, d).add(token % 4) = *key.add(d);
-            *panels.values(token, d - d % 4).add(d % 4) = *value.add(d);
+unsafe fn pack_head<V: Dot>(op: &SegmentAttention, segment: usize, head: usize, scratch: *mut f32) {
+    for start in (0..op.segment_rows).step_by(CHUNK) {
+        let count = CHUNK.min(op.segment_rows - start);
+        let panels = panels(op, scratch, start / CHUNK);
+        let place = |token: usize| {
+            ((segment * op.segment_rows + start + token) * op.heads + head) * op.head_width
+        };
+        let key = |token: usize| op.key.add(place(token));
+        let value = |token: usize| op.value.add(place(token));
+        if op.rounded == 0 {
+            Whole::put(&panels, count, &key, &value);
+        } else {
+            Rounded::put_keys::<V>(&panels, count, &key);
+            Rounded::put_values::<V>(&panels, count, &value);
         }
     }
 }
 
-unsafe fn attend_part<V: Vector>(
+unsafe fn attend_part<V: Dot, A: Arithmetic>(
     op: &SegmentAttention,
     lines: &[Line],
     scratch: *mut f32,
     memory: *mut f32,
 ) {
     let shape = shape(op);
-    let tiles = Tiles::start(memory, &shape, lines);
+    let tiles = Tiles::start::<V, A>(memory, &shape, lines);
     for start in (0..op.segment_rows).step_by(CHUNK) {
         let panels = panels(op, scratch, start / CHUNK);
-        tiles.add_chunk::<V>(&panels, &shape.chunk(start, op.segment_rows));
+        tiles.add_chunk::<V, A>(&panels, &shape.chunk(start, op.segment_rows));
     }
     tiles.finish();
 }

@@ -3,7 +3,10 @@
 //! are one kernel, and nothing is summed across lanes.
 
 use super::{count_in, Line, Shape, CHUNK};
+use crate::dot::Dot;
 use crate::math::exp;
+use crate::pack::{GROUP, PANEL_ROWS, Q8_GROUP_BYTES};
+use crate::quantize::ACTIVATION_BYTES;
 use crate::simd::Vector;
 use std::ops::Range;
 
@@ -14,32 +17,106 @@ pub const LINES_MAX: usize = 128;
 /// Tokens between the panels of values. More than CHUNK, so that panels differ in cache sets.
 const PANEL_TOKENS: usize = CHUNK + 4;
 
-/// A chunk in float32: keys [token / 4][head width][4 tokens], values [head width / 4][token][4].
-/// Formats with scales have them per token. Values beyond the head width are never used.
+/// How scores and sums of values are computed, and what lies in a chunk's panels for it.
+pub trait Arithmetic {
+    /// Prepares the queries of a tile.
+    unsafe fn put_queries<V: Dot>(lines: &[Line; TILE_LINES], head_width: usize, to: *mut f32);
+    /// Scores of four tokens from `token`, a multiple of four: [4][8 lines], not scaled yet. Zeros
+    /// are there before.
+    unsafe fn score<V: Dot>(panels: &Panels, token: usize, queries: *const f32, scores: *mut f32);
+    /// Adds probability * value to the sums of a tile. Probabilities of no token are zeros.
+    unsafe fn add_values<V: Dot>(
+        panels: &Panels,
+        probabilities: &Weights,
+        mask: &Mask<V>,
+        sums: *mut f32,
+    );
+}
+
+/// In float32: keys [token / 4][head width][4 tokens], values [head width / 4][token][4], queries
+/// [head width][8 lines].
+pub struct Whole;
+
+impl Whole {
+    /// Copies the first `count` keys and values of a chunk into its panels.
+    pub unsafe fn put(
+        panels: &Panels,
+        count: usize,
+        key: &impl Fn(usize) -> *const f32,
+        value: &impl Fn(usize) -> *const f32,
+    ) {
+        for token in 0..count {
+            let (key, value) = (key(token), value(token));
+            for d in 0..panels.head_width {
+                *panels.keys(token - token % 4, d).add(token % 4) = *key.add(d);
+                *panels.values(token, d - d % 4).add(d % 4) = *value.add(d);
+            }
+        }
+    }
+}
+
+impl Arithmetic for Whole {
+    unsafe fn put_queries<V: Dot>(lines: &[Line; TILE_LINES], head_width: usize, to: *mut f32) {
+        for (lane, line) in lines.iter().enumerate() {
+            for d in 0..head_width {
+                *to.add(d * TILE_LINES + lane) = *line.query.add(d);
+            }
+        }
+    }
+
+    unsafe fn score<V: Dot>(panels: &Panels, token: usize, queries: *const f32, scores: *mut f32) {
+        multiply_add::<V>(scores, panels.keys(token, 0), queries, panels.head_width);
+    }
+
+    unsafe fn add_values<V: Dot>(
+        panels: &Panels,
+        probabilities: &Weights,
+        mask: &Mask<V>,
+        sums: *mut f32,
+    ) {
+        for d in (0..panels.head_width).step_by(4) {
+            let sums = sums.add(d * TILE_LINES);
+            multiply_add::<V>(sums, panels.values(0, d), probabilities.as_ptr(), mask.together);
+            for token in mask.together..mask.count {
+                let probabilities = probabilities.as_ptr().add(token * TILE_LINES);
+                add_some::<V>(sums, panels.values(token, d), probabilities, token, &mask.limits);
+            }
+        }
+    }
+}
+
+/// The keys and values of a chunk. Formats with scales have them per token. Values beyond the head
+/// width are never used.
 #[derive(Clone, Copy)]
 pub struct Panels {
     memory: *mut f32,
-    head_width: usize,
+    pub head_width: usize,
     scaled: bool,
 }
 
 impl Panels {
     pub fn floats(head_width: usize) -> usize {
-        CHUNK * head_width + head_width.next_multiple_of(4) * PANEL_TOKENS + 2 * CHUNK
+        Self::key_floats(head_width) + head_width.next_multiple_of(4) * PANEL_TOKENS + 2 * CHUNK
+    }
+
+    /// Of a chunk's keys, in either arithmetic. Values take the most when whole.
+    fn key_floats(head_width: usize) -> usize {
+        let rounded = head_width.div_ceil(GROUP) * Q8_GROUP_BYTES / size_of::<f32>();
+        CHUNK / PANEL_ROWS * rounded.max(PANEL_ROWS * head_width)
     }
 
     pub fn new(memory: *mut f32, head_width: usize, scaled: bool) -> Self {
         Self { memory, head_width, scaled }
     }
 
-    /// Four tokens of one dimension; `token` is a multiple of four.
+    /// Whole keys of four tokens in one dimension; `token` is a multiple of four.
     pub unsafe fn keys(&self, token: usize, d: usize) -> *mut f32 {
         self.memory.add(token * self.head_width + d * 4)
     }
 
     /// Four dimensions of one token; `d` is a multiple of four.
     pub unsafe fn values(&self, token: usize, d: usize) -> *mut f32 {
-        self.keys(CHUNK, 0).add(d * PANEL_TOKENS + token * 4)
+        self.memory.add(Self::key_floats(self.head_width) + d * PANEL_TOKENS + token * 4)
     }
 
     /// CHUNK scales of the keys, then as many of the values.
@@ -57,7 +134,7 @@ pub struct Tiles<'a> {
 
 /// Parts of one tile's memory.
 struct Tile {
-    /// [head width][8]
+    /// As the arithmetic wants them.
     queries: *mut f32,
     /// Sums of probability * value, [head width rounded up to 4][8].
     sums: *mut f32,
@@ -71,16 +148,16 @@ impl<'a> Tiles<'a> {
     }
 
     /// Prepares `lines` for their first chunk.
-    pub unsafe fn start(memory: *mut f32, shape: &'a Shape, lines: &'a [Line]) -> Self {
+    pub unsafe fn start<V: Dot, A: Arithmetic>(
+        memory: *mut f32,
+        shape: &'a Shape,
+        lines: &'a [Line],
+    ) -> Self {
         let tiles = Self { memory, shape, lines };
         for index in 0..tiles.count() {
             let tile = tiles.tile(index);
-            for (lane, line) in tiles.lanes(index).iter().enumerate() {
-                for d in 0..shape.head_width {
-                    *tile.queries.add(d * TILE_LINES + lane) = *line.query.add(d);
-                }
-                *tile.largest.add(lane) = f32::NEG_INFINITY;
-            }
+            A::put_queries::<V>(&tiles.lanes(index), shape.head_width, tile.queries);
+            std::slice::from_raw_parts_mut(tile.largest, TILE_LINES).fill(f32::NEG_INFINITY);
             let sums = shape.head_width.next_multiple_of(4) * TILE_LINES;
             std::slice::from_raw_parts_mut(tile.sums, sums).fill(0.0);
             std::slice::from_raw_parts_mut(tile.total, TILE_LINES).fill(0.0);
@@ -89,10 +166,10 @@ impl<'a> Tiles<'a> {
     }
 
     /// Passes all lines over the chunk in `panels`.
-    pub unsafe fn add_chunk<V: Vector>(&self, panels: &Panels, chunk: &Range<usize>) {
+    pub unsafe fn add_chunk<V: Dot, A: Arithmetic>(&self, panels: &Panels, chunk: &Range<usize>) {
         for index in 0..self.count() {
             let counts = self.lanes(index).map(|line| count_in(chunk, line.length));
-            add_chunk::<V>(self.shape, &self.tile(index), panels, &counts);
+            add_chunk::<V, A>(self.shape, &self.tile(index), panels, &counts);
         }
     }
 
@@ -122,21 +199,26 @@ impl<'a> Tiles<'a> {
     unsafe fn tile(&self, index: usize) -> Tile {
         let width = self.shape.head_width;
         let queries = self.memory.add(index * tile_floats(width));
-        let sums = queries.add(width * TILE_LINES);
+        let sums = queries.add(query_floats(width) * TILE_LINES);
         let largest = sums.add(width.next_multiple_of(4) * TILE_LINES);
         Tile { queries, sums, largest, total: largest.add(TILE_LINES) }
     }
 }
 
+/// Of one query, in either arithmetic.
+fn query_floats(head_width: usize) -> usize {
+    head_width.max(head_width.div_ceil(GROUP) * ACTIVATION_BYTES / size_of::<f32>())
+}
+
 fn tile_floats(head_width: usize) -> usize {
-    (head_width + head_width.next_multiple_of(4) + 2) * TILE_LINES
+    (query_floats(head_width) + head_width.next_multiple_of(4) + 2) * TILE_LINES
 }
 
 /// Scores and probabilities of a chunk, [token][8 lines].
-type Weights = [f32; CHUNK * TILE_LINES];
+pub type Weights = [f32; CHUNK * TILE_LINES];
 
 /// Passes one tile over a chunk, of which each line attends to the first `counts` tokens.
-unsafe fn add_chunk<V: Vector>(
+unsafe fn add_chunk<V: Dot, A: Arithmetic>(
     shape: &Shape,
     tile: &Tile,
     panels: &Panels,
@@ -151,25 +233,19 @@ unsafe fn add_chunk<V: Vector>(
     let mut weights: Weights = [0.0; CHUNK * TILE_LINES];
     for token in (0..count).step_by(4) {
         let scores = weights.as_mut_ptr().add(token * TILE_LINES);
-        multiply_add::<V>(scores, panels.keys(token, 0), tile.queries, shape.head_width);
+        A::score::<V>(panels, token, tile.queries, scores);
     }
-    soften::<V>(shape, tile, panels, &mut weights, &Mask { limits, count, together });
-    for d in (0..shape.head_width).step_by(4) {
-        let sums = tile.sums.add(d * TILE_LINES);
-        multiply_add::<V>(sums, panels.values(0, d), weights.as_ptr(), together);
-        for token in together..count {
-            let weights = weights.as_ptr().add(token * TILE_LINES);
-            add_some::<V>(sums, panels.values(token, d), weights, token, &limits);
-        }
-    }
+    let mask = Mask { limits, count, together };
+    soften::<V>(shape, tile, panels, &mut weights, &mask);
+    A::add_values::<V>(panels, &weights, &mask, tile.sums);
 }
 
 /// Which tokens of a chunk the lines attend to: all of them to the first `together`, none to any
 /// from `count` on.
-struct Mask<V> {
+pub struct Mask<V> {
     limits: [V; 2],
-    count: usize,
-    together: usize,
+    pub count: usize,
+    pub together: usize,
 }
 
 /// Turns scores into probabilities relative to the running maxima, times the scales of the values.
@@ -296,12 +372,12 @@ fn pick<V: Vector>(token: usize, limits: &[V; 2], yes: [V; 2], no: [V; 2]) -> [V
 }
 
 #[inline(always)]
-unsafe fn load_pair<V: Vector>(from: *const f32) -> [V; 2] {
+pub unsafe fn load_pair<V: Vector>(from: *const f32) -> [V; 2] {
     [V::load(from), V::load(from.add(4))]
 }
 
 #[inline(always)]
-unsafe fn store_pair<V: Vector>(values: [V; 2], to: *mut f32) {
+pub unsafe fn store_pair<V: Vector>(values: [V; 2], to: *mut f32) {
     values[0].store(to);
     values[1].store(to.add(4));
 }

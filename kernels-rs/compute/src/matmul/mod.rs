@@ -3,7 +3,7 @@
 //! depend on how many rows or threads there are. Blockings differ in speed alone.
 
 mod float;
-mod integer;
+pub mod integer;
 
 use crate::dot::Dot;
 use crate::pack::{Format, PANEL_ROWS};
