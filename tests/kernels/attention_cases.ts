@@ -198,59 +198,68 @@ function halfSteps(values: readonly number[], steps: number): number[] {
   });
 }
 
-/** softmax(scale * q k^T) v where all four are rounded. */
-function attendRounded(
-  query: readonly number[],
-  keys: readonly (readonly number[])[],
-  values: readonly (readonly number[])[],
-  scale: number,
-): number[] {
-  const q = throughCodes(query, quantizeActivations);
-  const scores = keys.map((key) =>
-    scale * throughCodes(key, quantizeKeys).reduce((sum, k, d) => sum + k * q[d]!, 0)
-  );
-  const largest = Math.max(...scores);
-  const terms = scores.map((score) => Math.exp(score - largest));
-  const total = terms.reduce((sum, term) => sum + term, 0);
-  const shares = throughCodes(terms.map((term) => Math.fround(term / total)), quantizeActivations);
-  return query.map((_, d) => {
-    const column = throughCodes(values.map((row) => row[d]!), quantizeKeys);
-    return column.reduce((sum, value, i) => sum + shares[i]! * value, 0);
-  });
+type HeadRows = readonly (readonly number[])[];
+
+/** Keys and values of one head of a segment: whole, rounded, and half a step of each. */
+class RoundedHead {
+  readonly keys: HeadRows;
+  readonly values: HeadRows;
+  readonly keyErrors: HeadRows;
+  readonly valueErrors: HeadRows;
+
+  constructor(readonly wholeKeys: HeadRows, readonly wholeValues: HeadRows) {
+    this.keys = wholeKeys.map((key) => throughCodes(key, quantizeKeys));
+    this.keyErrors = wholeKeys.map((key) => halfSteps(key, 63));
+    // Values share a scale along the tokens.
+    const columns = transposed(wholeValues);
+    this.values = transposed(columns.map((column) => throughCodes(column, quantizeKeys)));
+    this.valueErrors = transposed(columns.map((column) => halfSteps(column, 63)));
+  }
 }
 
-/** The most that rounding may move the results of `attend`, whichever parts are rounded. */
-function roundingBound(
-  query: readonly number[],
-  keys: readonly (readonly number[])[],
-  values: readonly (readonly number[])[],
-  scale: number,
-): number[] {
-  const queryErrors = halfSteps(query, 127);
-  const scoreErrors = keys.map((key) => {
-    const keyErrors = halfSteps(key, 63);
-    const terms = key.map((k, d) =>
-      queryErrors[d]! * Math.abs(k) + keyErrors[d]! * (Math.abs(query[d]!) + queryErrors[d]!)
-    );
-    return scale * terms.reduce((sum, term) => sum + term, 0);
-  });
+function transposed(rows: HeadRows): number[][] {
+  return rows[0]!.map((_, i) => rows.map((row) => row[i]!));
+}
+
+/** softmax(scale * q k^T). */
+function sharesOf(query: readonly number[], keys: HeadRows, scale: number): number[] {
   const scores = keys.map((key) => scale * key.reduce((sum, k, d) => sum + k * query[d]!, 0));
   const largest = Math.max(...scores);
   const terms = scores.map((score) => Math.exp(score - largest));
   const total = terms.reduce((sum, term) => sum + term, 0);
+  return terms.map((term) => term / total);
+}
+
+/** softmax(scale * q k^T) v where all four are rounded. */
+function attendRounded(query: readonly number[], head: RoundedHead, scale: number): number[] {
+  const shares = sharesOf(throughCodes(query, quantizeActivations), head.keys, scale);
+  const rounded = throughCodes(shares.map(Math.fround), quantizeActivations);
+  return query.map((_, d) =>
+    head.values.reduce((sum, value, i) => sum + rounded[i]! * value[d]!, 0)
+  );
+}
+
+/** The most that rounding may move the results of `attend`, whichever parts are rounded. */
+function roundingBound(query: readonly number[], head: RoundedHead, scale: number): number[] {
+  const queryErrors = halfSteps(query, 127);
+  const scoreErrors = head.wholeKeys.map((key, i) => {
+    const terms = key.map((k, d) =>
+      queryErrors[d]! * Math.abs(k) +
+      head.keyErrors[i]![d]! * (Math.abs(query[d]!) + queryErrors[d]!)
+    );
+    return scale * terms.reduce((sum, term) => sum + term, 0);
+  });
   const growth = Math.exp(2 * Math.max(...scoreErrors));
-  const shares = terms.map((term) => term / total);
+  const shares = sharesOf(query, head.wholeKeys, scale);
   const shareErrors = halfSteps(shares, 127).map((error, i) =>
     growth * error + shares[i]! * (growth - 1)
   );
-  return query.map((_, d) => {
-    const column = values.map((row) => row[d]!);
-    const errors = halfSteps(column, 63);
-    return column.reduce((sum, value, i) => {
+  return query.map((_, d) =>
+    head.wholeValues.reduce((sum, value, i) => {
       const error = shareErrors[i]!;
-      return sum + error * Math.abs(value) + errors[i]! * (shares[i]! + error);
-    }, 0);
-  });
+      return sum + error * Math.abs(value[d]!) + head.valueErrors[i]![d]! * (shares[i]! + error);
+    }, 0)
+  );
 }
 
 function segmentCase(shape: SegmentShape, seed: number): KernelCase {
@@ -287,6 +296,7 @@ function segmentCase(shape: SegmentShape, seed: number): KernelCase {
       return await bench.read({ out });
     },
     expected() {
+      const roundedHeads = new Map<string, RoundedHead>();
       const results = Array.from({ length: rows * heads }, (_, place) => {
         const [row, head] = [Math.floor(place / heads), place % heads];
         const first = row - row % segmentRows;
@@ -294,13 +304,15 @@ function segmentCase(shape: SegmentShape, seed: number): KernelCase {
           Array.from(source.subarray((r * heads + head) * headWidth).subarray(0, headWidth));
         const others = Array.from({ length: segmentRows }, (_, i) => first + i);
         const keys = others.map((r) => headRow(key, r));
-        const operands = [headRow(query, row), keys, others.map((r) => headRow(value, r))] as const;
-        const whole = attend(...operands, scale);
+        const values = others.map((r) => headRow(value, r));
+        const whole = attend(headRow(query, row), keys, values, scale);
         if (!rounded) return whole;
+        const roundedHead = roundedHeads.get(`${first} ${head}`) ?? new RoundedHead(keys, values);
+        roundedHeads.set(`${first} ${head}`, roundedHead);
         // An executor may also take whole operands.
-        const more = roundingBound(...operands, scale);
+        const more = roundingBound(headRow(query, row), roundedHead, scale);
         return {
-          values: attendRounded(...operands, scale),
+          values: attendRounded(headRow(query, row), roundedHead, scale),
           bound: whole.bound.map((error, d) => error + more[d]!),
         };
       });
