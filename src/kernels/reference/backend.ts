@@ -23,7 +23,7 @@ const description: BackendDescription = {
   variant: "typescript",
   reason: "plain TypeScript works everywhere",
   threads: 1,
-  numericClass: "reference/typescript/2",
+  numericClass: "reference/typescript/3",
 };
 
 /** Opens a reference backend. It holds no resources beyond its arrays. */

@@ -49,7 +49,7 @@ const INITIAL_PAGES = 64;
 /** Wide memories may grow beyond the estimated need by this factor. */
 const NEED_MARGIN = 1.5;
 /** Part of the numeric class: raised when kernels change their arithmetic or the KV layout. */
-const ARITHMETIC_VERSION = 3;
+const ARITHMETIC_VERSION = 4;
 
 const variantNames = {
   "relaxed-threads": "relaxed-simd+threads",

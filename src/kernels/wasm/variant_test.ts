@@ -80,7 +80,7 @@ Deno.test("openWasmBackend() runs each variant on this machine", async () => {
       }`,
     );
     assert.equal(backend.description.threads, threaded ? 2 : 1);
-    assert.match(backend.description.numericClass, relaxed ? /relaxed-simd/ : /simd128\/3$/);
+    assert.match(backend.description.numericClass, relaxed ? /relaxed-simd/ : /simd128\/4$/);
     await backend.close();
   }
 });
