@@ -81,8 +81,15 @@ impl Dot for crate::simd::scalar::Scalar {
     unsafe fn store_bytes(bytes: [u8; 16], to: *mut u8) {
         to.cast::<[u8; 16]>().write_unaligned(bytes);
     }
-    fn join_codes(columns: [Self; 4]) -> [u8; 16] {
-        std::array::from_fn(|i| columns[i % 4].lanes()[i / 4] as u8)
+    fn join_codes([a, b, c, d]: [Self; 4]) -> [u8; 16] {
+        let [low, high] = [(a, b), (c, d)].map(|(even, odd)| {
+            let pair = even.add(odd.mul(Self::splat(256.0)));
+            Self::bits(pair.add(Self::splat(12_582_912.0)))
+        });
+        std::array::from_fn(|i| {
+            let pair = [low, high][i % 4 / 2][i / 4];
+            (pair >> (8 * (i % 2))) as u8
+        })
     }
     unsafe fn splat_quad(from: *const u8) -> [u8; 16] {
         let quad = from.cast::<[u8; 4]>().read_unaligned();
