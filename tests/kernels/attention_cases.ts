@@ -25,25 +25,33 @@ interface Attended {
   readonly bound: readonly number[];
 }
 
+type HeadRows = readonly (readonly number[])[];
+
+/** softmax(scale * q k^T). */
+function sharesOf(query: readonly number[], keys: HeadRows, scale: number): number[] {
+  const scores = keys.map((key) => scale * key.reduce((sum, k, d) => sum + k * query[d]!, 0));
+  const largest = Math.max(...scores);
+  const terms = scores.map((score) => Math.exp(score - largest));
+  const total = terms.reduce((sum, term) => sum + term, 0);
+  return terms.map((term) => term / total);
+}
+
 /** softmax(scale * q k^T) v for one head, with the error of float32 scores, exp and sums. */
 function attend(
   query: readonly number[],
-  keys: readonly (readonly number[])[],
-  values: readonly (readonly number[])[],
+  keys: HeadRows,
+  values: HeadRows,
   scale: number,
 ): Attended {
   if (keys.length === 0) return { values: query.map(() => 0), bound: query.map(() => 0) };
-  const scores = keys.map((key) => scale * key.reduce((sum, k, d) => sum + k * query[d]!, 0));
   const sizes = keys.map((key) =>
     scale * key.reduce((sum, k, d) => sum + Math.abs(k * query[d]!), 0)
   );
   const scoreError = UNIT * (6 + 2 * Math.sqrt(query.length)) * Math.max(...sizes);
-  const largest = Math.max(...scores);
-  const terms = scores.map((score) => Math.exp(score - largest));
-  const total = terms.reduce((sum, term) => sum + term, 0);
+  const shares = sharesOf(query, keys, scale);
   const relative = 2 * scoreError + UNIT * (16 + 4 * Math.sqrt(keys.length));
   const weighted = (d: number, of: (v: number) => number) =>
-    terms.reduce((sum, term, i) => sum + term / total * of(values[i]![d]!), 0);
+    shares.reduce((sum, share, i) => sum + share * of(values[i]![d]!), 0);
   return {
     values: query.map((_, d) => weighted(d, (v) => v)),
     bound: query.map((_, d) => relative * weighted(d, Math.abs) + 1e-42),
@@ -198,8 +206,6 @@ function halfSteps(values: readonly number[], steps: number): number[] {
   });
 }
 
-type HeadRows = readonly (readonly number[])[];
-
 /** Keys and values of one head of a segment: whole, rounded, and half a step of each. */
 class RoundedHead {
   readonly keys: HeadRows;
@@ -219,15 +225,6 @@ class RoundedHead {
 
 function transposed(rows: HeadRows): number[][] {
   return rows[0]!.map((_, i) => rows.map((row) => row[i]!));
-}
-
-/** softmax(scale * q k^T). */
-function sharesOf(query: readonly number[], keys: HeadRows, scale: number): number[] {
-  const scores = keys.map((key) => scale * key.reduce((sum, k, d) => sum + k * query[d]!, 0));
-  const largest = Math.max(...scores);
-  const terms = scores.map((score) => Math.exp(score - largest));
-  const total = terms.reduce((sum, term) => sum + term, 0);
-  return terms.map((term) => term / total);
 }
 
 /** softmax(scale * q k^T) v where all four are rounded. */

@@ -115,20 +115,20 @@ function headRowsOf(
   });
 }
 
+interface SegmentOperands {
+  query: Float32Array;
+  key: Float32Array;
+  value: Float32Array;
+  segmentRows: number;
+  heads: number;
+  headWidth: number;
+  scale: number;
+  rounded: boolean;
+  out: Float32Array;
+}
+
 /** See `Ops.segmentAttention`. */
-export function segmentAttention(
-  args: {
-    query: Float32Array;
-    key: Float32Array;
-    value: Float32Array;
-    segmentRows: number;
-    heads: number;
-    headWidth: number;
-    scale: number;
-    rounded: boolean;
-    out: Float32Array;
-  },
-): void {
+export function segmentAttention(args: SegmentOperands): void {
   const { segmentRows, heads, headWidth, scale, rounded, out } = args;
   const { query, key, value } = rounded ? roundedRowsOf(args) : args;
   const rowCount = out.length / (heads * headWidth);
@@ -151,15 +151,8 @@ export function segmentAttention(
 
 /** What products with quantised weights would see: keys and values as weights. */
 function roundedRowsOf(
-  { query, key, value, segmentRows, heads, headWidth }: {
-    query: Float32Array;
-    key: Float32Array;
-    value: Float32Array;
-    segmentRows: number;
-    heads: number;
-    headWidth: number;
-  },
-): { query: Float32Array; key: Float32Array; value: Float32Array } {
+  { query, key, value, segmentRows, heads, headWidth }: SegmentOperands,
+): Pick<SegmentOperands, "query" | "key" | "value"> {
   return {
     query: roundedColumns(query, headWidth, quantizeActivationGroup),
     key: roundedColumns(key, headWidth, quantizeKeyGroup),
