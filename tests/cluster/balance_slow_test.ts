@@ -2,8 +2,12 @@
 import assert from "node:assert/strict";
 import { runBalance } from "./balance_trial.ts";
 
-Deno.test("a shard that stands still half of the time gets less of skewed traffic", async () => {
-  const { after } = await runBalance({ replicas: 1, seconds: 25, throttleMs: 10, streams: 1 });
+/** Three quarters of the time: others are never so slow by themselves, on a machine that is shared. */
+const STOPPED_MS = 15;
+
+Deno.test("a shard that mostly stands still gets less of skewed traffic", async () => {
+  const options = { replicas: 1, seconds: 25, throttleMs: STOPPED_MS, streams: 1 };
+  const { after } = await runBalance(options);
   const text = JSON.stringify(after);
   assert.ok(after.balance <= 1.1, text);
   assert.ok(after.rows[0]! < Math.min(...after.rows.slice(1)), text);

@@ -148,9 +148,21 @@ export function makeChart(dice: Dice, settings: MakerSettings): Drawn {
   return chartSample("chart", { spec, asked: [asked], dice, settings });
 }
 
+/** Half of them bars, else any of the eight kinds. */
+function drawMostlyBars(dice: Dice): ChartSpec {
+  return drawChartSpec(dice.chance(0.5) ? "bar" : dice.pick(chartKinds), dice);
+}
+
+/** The whole chart in words: one answer names every category and every value. */
+export function makeChartCaption(dice: Dice, settings: MakerSettings): Drawn {
+  const spec = drawMostlyBars(dice);
+  const asked: Asked = { kind: "caption", answer: captionOf(spec), answerKind: "text" };
+  return chartSample("chart_caption", { spec, asked: [asked], dice, settings });
+}
+
 /** Several questions about one chart, one after the other: a picture is seen once for all. */
 export function makeChartDialogue(dice: Dice, settings: MakerSettings): Drawn {
-  const spec = drawChartSpec(dice.chance(0.5) ? "bar" : dice.pick(chartKinds), dice);
+  const spec = drawMostlyBars(dice);
   const [first, ...others] = dice.shuffled(questionsOf(spec, dice));
   assert(first, "every chart answers a question");
   const asked = [first, ...others.slice(0, dice.integer(2, 4))] as const;

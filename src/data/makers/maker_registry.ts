@@ -3,7 +3,13 @@ import { OperatingError } from "@/errors.ts";
 import { Dice } from "../dice.ts";
 import { makeArithmetic, makeTextSum, makeWordProblem } from "./arithmetic_maker.ts";
 import { makeCaption, makeCaptionQuestion, makeSceneDialogue } from "./caption_maker.ts";
-import { makeBarReading, makeChart, makeChartDialogue, makeTable } from "./chart_maker.ts";
+import {
+  makeBarReading,
+  makeChart,
+  makeChartCaption,
+  makeChartDialogue,
+  makeTable,
+} from "./chart_maker.ts";
 import { makeDirection, makeGrowth, makeNumberFrames, makeRecolouring } from "./frames_maker.ts";
 import { builtInFaces } from "./lettering_scene.ts";
 import {
@@ -46,6 +52,7 @@ export const makers = {
   more: makeMore,
   bar_reading: makeBarReading,
   chart: makeChart,
+  chart_caption: makeChartCaption,
   table: makeTable,
   caption: makeCaption,
   caption_question: makeCaptionQuestion,

@@ -149,6 +149,22 @@ Deno.test("makeBarReading() asks for what the bars show", () => {
   }
 });
 
+Deno.test("makeChartCaption() says what each bar stands for, in order", () => {
+  let bars = 0;
+  for (const { id, turns, truth } of samplesOf("chart_caption", 60)) {
+    const { spec } = truth.facts as {
+      spec: { kind: string; categories: string[]; values: number[] };
+    };
+    assert.ok(turns[0]!.answer.includes(` ${spec.kind} chart`), id);
+    if (spec.kind !== "bar") continue;
+    bars += 1;
+    const said = turns[0]!.answer.split(": ")[1]!.split(", ").map((part) => part.split(" "));
+    const expected = spec.categories.map((name, i) => [name, String(spec.values[i])]);
+    assert.deepEqual(said, expected, id);
+  }
+  assert.ok(bars >= 20);
+});
+
 Deno.test("parseTaskName() names the tasks there are when it knows none such", () => {
   assert.equal(parseTaskName("word"), "word");
   assert.throws(() => parseTaskName("toString"), /Unknown task "toString", expected one of word,/);

@@ -125,6 +125,8 @@ export const chartQuestions = {
   trend: `Does the line go up or down?|Do the values rise or fall?|What is the trend, up or down?`,
   points: `How many points are shown?|How many points are in the chart?|Count the points.`,
   median: `What is the median of {x}?|At what value is the median of {x}?`,
+  caption: `Describe the chart.|What does the chart show?|Read the chart.|Caption this chart.
+    Describe this chart.|Read all values of the chart.|What is shown in the chart?`,
 } as const;
 
 export type ChartQuestionKind = keyof typeof chartQuestions;
