@@ -18,7 +18,7 @@ pub struct Codes {
 const ANCHOR_STEP: f32 = -0.3125;
 const ANCHORS: usize = 8;
 /// Groups below 2^-100 vanish: their reciprocal would not be a float32.
-const SMALLEST_EXTREME: f32 = 7.888_609e-31;
+pub const SMALLEST_EXTREME: f32 = 7.888_609e-31;
 
 impl Codes {
     pub const SEVEN_BITS: Self = Self { zero: 64.0, first_anchor: -62.75 };
@@ -93,9 +93,21 @@ pub struct ActivationGroup {
 
 pub const ACTIVATION_BYTES: usize = size_of::<ActivationGroup>();
 
+/// Quantises one group of a row of `columns` into its place among the row's groups.
+#[inline(always)]
+pub unsafe fn quantize_row_group<V: Vector>(
+    row: *const f32,
+    columns: usize,
+    group: usize,
+    groups: *mut ActivationGroup,
+) {
+    let first = group * GROUP;
+    quantize_activations::<V>(row.add(first), GROUP.min(columns - first), groups.add(group));
+}
+
 /// Quantises `count` values (at most a group; the rest counts as zeros).
 #[inline(always)]
-pub unsafe fn quantize_activations<V: Vector>(
+unsafe fn quantize_activations<V: Vector>(
     from: *const f32,
     count: usize,
     to: *mut ActivationGroup,

@@ -11,7 +11,7 @@ use crate::half::{bf16_to_f32, f32_to_bf16};
 use crate::kv::HEAD_WIDTH_MAX;
 use crate::matmul::integer::{self, QuantizedRows, Q8};
 use crate::pack::{GROUP, PANEL_ROWS, Q8_GROUP_BYTES, SCALES_BYTES};
-use crate::quantize::{quantize_activations, ActivationGroup, ACTIVATION_BYTES};
+use crate::quantize::{quantize_row_group, ActivationGroup, ACTIVATION_BYTES, SMALLEST_EXTREME};
 use std::mem::offset_of;
 
 /// Rows of half a panel, which lie in the lanes of one vector.
@@ -20,8 +20,6 @@ const QUADS: usize = GROUP / 4;
 const TILE_GROUP_BYTES: usize = TILE_LINES * ACTIVATION_BYTES;
 /// Groups of the longest row: a query, or the probabilities of a chunk.
 const GROUPS_MAX: usize = if HEAD_WIDTH_MAX > CHUNK { HEAD_WIDTH_MAX } else { CHUNK } / GROUP;
-/// Scales below 2^-100 count as zero: their reciprocal would not be a float32.
-const SMALLEST_SCALE: f32 = 7.888_609e-31;
 
 pub struct Rounded;
 
@@ -93,10 +91,9 @@ impl Arithmetic for Rounded {
     unsafe fn put_queries<V: Dot>(lines: &[Line; TILE_LINES], head_width: usize, to: *mut f32) {
         let mut rows = [[0u32; GROUPS_MAX * ACTIVATION_BYTES / 4]; TILE_LINES];
         for (line, row) in lines.iter().zip(&mut rows) {
-            let groups = row.as_mut_ptr().cast::<ActivationGroup>();
-            for first in (0..head_width).step_by(GROUP) {
-                let count = GROUP.min(head_width - first);
-                quantize_activations::<V>(line.query.add(first), count, groups.add(first / GROUP));
+            for group in 0..head_width.div_ceil(GROUP) {
+                let to = row.as_mut_ptr().cast();
+                quantize_row_group::<V>(line.query, head_width, group, to);
             }
         }
         let row = |lane: usize| rows[lane].as_ptr().cast();
@@ -142,18 +139,19 @@ impl Arithmetic for Rounded {
 /// Rounds 32 columns of half a panel's rows, in the lanes, to the nearest of 63 steps either way.
 #[inline(always)]
 unsafe fn put_weights<V: Dot>(column: impl Fn(usize) -> V, half: usize, group: *mut u8) {
-    let largest = (0..GROUP).fold(V::splat(0.0), |most, i| most.at_least(column(i).abs()));
+    let columns: [V; GROUP] = std::array::from_fn(column);
+    let largest = columns.iter().fold(V::splat(0.0), |most, column| most.at_least(column.abs()));
     let scales = largest.mul(V::splat(1.0 / 63.0)).lanes().map(f32_to_bf16);
     group.add(half * LANES * 2).cast::<[u16; LANES]>().write_unaligned(scales);
     let scale = V::from_lanes(scales.map(bf16_to_f32));
-    let inverse = V::splat(1.0).div(scale.at_least(V::splat(SMALLEST_SCALE)));
+    let inverse = V::splat(1.0).div(scale.at_least(V::splat(SMALLEST_EXTREME)));
     let codes = group.add(SCALES_BYTES + 16 * half);
     for quad in 0..QUADS {
-        let columns = std::array::from_fn(|i| {
-            let code = column(4 * quad + i).mul(inverse).nearest();
+        let codes_of = std::array::from_fn(|i| {
+            let code = columns[4 * quad + i].mul(inverse).nearest();
             code.at_least(V::splat(-63.0)).at_most(V::splat(63.0)).add(V::splat(64.0))
         });
-        V::store_bytes(V::join_codes(columns), codes.add(32 * quad));
+        V::store_bytes(V::join_codes(codes_of), codes.add(32 * quad));
     }
 }
 
@@ -166,8 +164,8 @@ unsafe fn put_probabilities<V: Dot>(from: *const f32, group: *mut u8) {
         largest = [largest[0].at_least(terms[0]), largest[1].at_least(terms[1])];
     }
     let inverse = largest.map(|largest| {
-        let inverse = V::splat(127.0).div(largest.at_least(V::splat(SMALLEST_SCALE)));
-        V::pick_less(largest, V::splat(SMALLEST_SCALE), V::splat(0.0), inverse)
+        let inverse = V::splat(127.0).div(largest.at_least(V::splat(SMALLEST_EXTREME)));
+        V::pick_less(largest, V::splat(SMALLEST_EXTREME), V::splat(0.0), inverse)
     });
     let mut totals = [V::splat(0.0); 2];
     for quad in 0..QUADS {

@@ -3,7 +3,7 @@
 
 use crate::dot::Dot;
 use crate::pack::{GROUP, PANEL_ROWS, Q4_GROUP_BYTES, Q8_GROUP_BYTES, SCALES_BYTES};
-use crate::quantize::{quantize_activations, ActivationGroup, ACTIVATION_BYTES};
+use crate::quantize::{quantize_row_group, ActivationGroup, ACTIVATION_BYTES};
 use crate::team::Team;
 use std::mem::offset_of;
 use std::ops::Range;
@@ -66,6 +66,24 @@ unsafe fn spread_row<V: Dot, const T: usize>(tile: *const u8, quad: usize, row: 
     }
 }
 
+/// Four columns of a wide tile, with four outputs.
+#[inline(always)]
+unsafe fn wide_quad<V: Dot, S: Copy>(
+    mut sums: [[S; 2]; 4],
+    x: *const u8,
+    outputs: V::Bytes,
+    add: impl Fn(S, V::Bytes, V::Bytes) -> S,
+) -> [[S; 2]; 4] {
+    let x = [V::load_bytes(x), V::load_bytes(x.add(16))];
+    for output in 0..4 {
+        let codes = V::spread_quad(outputs, output);
+        for v in 0..2 {
+            sums[output][v] = add(sums[output][v], x[v], codes);
+        }
+    }
+    V::complete(sums)
+}
+
 impl GroupFormat for Q8 {
     const GROUP_BYTES: usize = Q8_GROUP_BYTES;
     type Sum<V: Dot> = V::WideSum;
@@ -115,36 +133,16 @@ impl GroupFormat for Q8 {
     ) -> [[V; 2]; 4] {
         let start = tile.add(TILE_ROWS * START_Q8).cast::<i32>();
         let mut sums = [[V::wide_starts(start), V::wide_starts(start.add(4))]; 4];
-        sums = Self::wide_quad::<V>(sums, tile, codes, constants);
-        sums = Self::wide_quad::<V>(sums, tile.add(32), codes.add(32), constants);
-        sums = Self::wide_quad::<V>(sums, tile.add(64), codes.add(64), constants);
-        sums = Self::wide_quad::<V>(sums, tile.add(96), codes.add(96), constants);
-        sums = Self::wide_quad::<V>(sums, tile.add(128), codes.add(128), constants);
-        sums = Self::wide_quad::<V>(sums, tile.add(160), codes.add(160), constants);
-        sums = Self::wide_quad::<V>(sums, tile.add(192), codes.add(192), constants);
-        sums = Self::wide_quad::<V>(sums, tile.add(224), codes.add(224), constants);
+        let add = |sum, x, codes| V::wide_add(sum, x, codes, constants);
+        sums = wide_quad::<V, _>(sums, tile, V::load_bytes(codes), add);
+        sums = wide_quad::<V, _>(sums, tile.add(32), V::load_bytes(codes.add(32)), add);
+        sums = wide_quad::<V, _>(sums, tile.add(64), V::load_bytes(codes.add(64)), add);
+        sums = wide_quad::<V, _>(sums, tile.add(96), V::load_bytes(codes.add(96)), add);
+        sums = wide_quad::<V, _>(sums, tile.add(128), V::load_bytes(codes.add(128)), add);
+        sums = wide_quad::<V, _>(sums, tile.add(160), V::load_bytes(codes.add(160)), add);
+        sums = wide_quad::<V, _>(sums, tile.add(192), V::load_bytes(codes.add(192)), add);
+        sums = wide_quad::<V, _>(sums, tile.add(224), V::load_bytes(codes.add(224)), add);
         sums.map(|row| row.map(V::wide_total))
-    }
-}
-
-impl Q8 {
-    /// Four columns of eight rows with four outputs.
-    #[inline(always)]
-    unsafe fn wide_quad<V: Dot>(
-        mut sums: [[V::WideSum; 2]; 4],
-        x: *const u8,
-        codes: *const u8,
-        constants: V::Constants,
-    ) -> [[V::WideSum; 2]; 4] {
-        let x = [V::load_bytes(x), V::load_bytes(x.add(16))];
-        let outputs = V::load_bytes(codes);
-        for output in 0..4 {
-            let codes = V::spread_quad(outputs, output);
-            for v in 0..2 {
-                sums[output][v] = V::wide_add(sums[output][v], x[v], codes, constants);
-            }
-        }
-        V::complete(sums)
     }
 }
 
@@ -223,26 +221,9 @@ impl Q4 {
         constants: V::Constants,
     ) -> [[V::NarrowSum; 2]; 4] {
         let bytes = V::load_bytes(codes);
-        let sums = Self::wide_quad::<V>(sums, x, V::low_nibbles(bytes, constants));
+        let sums = wide_quad::<V, _>(sums, x, V::low_nibbles(bytes, constants), V::narrow_add);
         let high = V::high_nibbles(bytes, constants);
-        Self::wide_quad::<V>(sums, x.add(32 * (QUADS / 2)), high)
-    }
-
-    /// Four columns of eight rows with four outputs.
-    #[inline(always)]
-    unsafe fn wide_quad<V: Dot>(
-        mut sums: [[V::NarrowSum; 2]; 4],
-        x: *const u8,
-        outputs: V::Bytes,
-    ) -> [[V::NarrowSum; 2]; 4] {
-        let x = [V::load_bytes(x), V::load_bytes(x.add(16))];
-        for output in 0..4 {
-            let codes = V::spread_quad(outputs, output);
-            for v in 0..2 {
-                sums[output][v] = V::narrow_add(sums[output][v], x[v], codes);
-            }
-        }
-        V::complete(sums)
+        wide_quad::<V, _>(sums, x.add(32 * (QUADS / 2)), high, V::narrow_add)
     }
 
     /// Four columns and those sixteen further on, of one row with two panels.
@@ -420,10 +401,9 @@ impl QuantizedRows {
     /// Quantises `rows` of `input`, the team together; complete when this returns.
     pub unsafe fn fill<V: Dot>(&self, input: *const f32, rows: usize, columns: usize, team: &Team) {
         for index in team.share(rows * self.groups, PANEL_ROWS) {
-            let (row, first) = (index / self.groups, index % self.groups * GROUP);
-            let from = input.add(row * columns + first);
-            let to = self.at.cast::<ActivationGroup>().add(index);
-            quantize_activations::<V>(from, GROUP.min(columns - first), to);
+            let (row, group) = (index / self.groups, index % self.groups);
+            let to = self.at.add(row * self.row_bytes()).cast();
+            quantize_row_group::<V>(input.add(row * columns), columns, group, to);
         }
         team.meet();
     }

@@ -21,6 +21,19 @@ struct Layout {
     head_width: usize,
 }
 
+macro_rules! layout_of {
+    ($op:expr) => {
+        Layout {
+            rows: $op.rows,
+            segment_rows: $op.segment_rows,
+            row_length: $op.row_length,
+            heads: $op.heads,
+            kv_heads: $op.kv_heads,
+            head_width: $op.head_width,
+        }
+    };
+}
+
 impl Layout {
     fn query_stride(&self) -> usize {
         self.heads * self.head_width
@@ -53,36 +66,156 @@ impl Layout {
         end
     }
 
-    /// Calls `f(first row, rows, kv head)` for the units of this thread.
-    unsafe fn for_units(&self, team: &Team, mut f: impl FnMut(usize, usize, usize)) {
-        let (mut start, mut unit) = (0, 0);
+    /// Calls `f` for the units of this thread.
+    unsafe fn for_units(&self, team: &Team, mut f: impl FnMut(Unit)) {
+        let (mut start, mut number) = (0, 0);
         while start < self.rows {
             let end = self.sequence_end(start, team);
             for kv_head in 0..self.kv_heads {
-                if unit % team.threads == team.thread {
-                    f(start, end - start, kv_head);
+                if number % team.threads == team.thread {
+                    f(Unit { start, tokens: end - start, kv_head });
                 }
-                unit += 1;
+                number += 1;
             }
             start = end;
         }
     }
+
+    /// Place of a unit's first key.
+    fn key_at(&self, unit: &Unit) -> usize {
+        unit.start * self.key_stride() + unit.kv_head * self.head_width
+    }
+
+    fn blocks<'a>(&'a self, unit: &'a Unit) -> impl Iterator<Item = Block> + 'a {
+        let group = self.heads / self.kv_heads;
+        let heads = unit.kv_head * group..(unit.kv_head + 1) * group;
+        heads.flat_map(move |head| {
+            (0..unit.tokens).step_by(QUERY_BLOCK).map(move |first| {
+                let rows = QUERY_BLOCK.min(unit.tokens - first);
+                let row = unit.start + first;
+                Block {
+                    row,
+                    first,
+                    rows,
+                    seen: if self.is_causal() { first + rows } else { unit.tokens },
+                    head,
+                    at: row * self.query_stride() + head * self.head_width,
+                    key_at: self.key_at(unit),
+                }
+            })
+        })
+    }
+
+    /// Keys that a row of the block attends to.
+    fn length(&self, block: &Block, row: usize) -> usize {
+        if self.is_causal() {
+            block.first + row + 1
+        } else {
+            block.seen
+        }
+    }
 }
 
-/// Scratch memory of one thread.
-#[derive(Clone, Copy)]
-struct Scratch {
+/// One kv head of one sequence.
+struct Unit {
+    start: usize,
+    tokens: usize,
+    kv_head: usize,
+}
+
+/// Query rows of one head, and the keys that they see.
+struct Block {
+    /// Among all rows, and in the sequence.
+    row: usize,
+    first: usize,
+    rows: usize,
+    seen: usize,
+    head: usize,
+    /// Places of the first query and of the first key.
+    at: usize,
+    key_at: usize,
+}
+
+/// One thread at a unit: it multiplies alone, in memory of its own.
+struct Worker<'a> {
+    layout: &'a Layout,
+    alone: Team<'a>,
     scores: *mut f32,
     slopes: *mut f32,
     packed: *mut f32,
 }
 
-impl Scratch {
-    unsafe fn of(thread: usize, memory: *mut f32, thread_floats: usize, tokens: usize) -> Self {
-        let scores = memory.add(thread * thread_floats);
+impl<'a> Worker<'a> {
+    unsafe fn of(
+        layout: &'a Layout,
+        team: &Team<'a>,
+        (memory, thread_floats): (*mut f32, usize),
+        tokens: usize,
+    ) -> Self {
+        let scores = memory.add(team.thread * thread_floats);
         let block = QUERY_BLOCK * tokens.next_multiple_of(8);
         assert!(2 * block <= thread_floats);
-        Self { scores, slopes: scores.add(block), packed: scores.add(2 * block) }
+        Self {
+            layout,
+            alone: Team { thread: 0, threads: 1, control: team.control },
+            scores,
+            slopes: scores.add(block),
+            packed: scores.add(2 * block),
+        }
+    }
+
+    /// Products of the block's rows with the keys that they see, [rows, seen].
+    unsafe fn row_products<V: Vector>(
+        &self,
+        block: &Block,
+        (rows, keys): (*const f32, *const f32),
+        scale: f32,
+        to: *mut f32,
+    ) {
+        let shape = Shape { rows: block.rows, columns: block.seen, k: self.layout.head_width };
+        let operands = (
+            Across { at: rows.add(block.at), stride: self.layout.query_stride() },
+            Across { at: keys.add(block.key_at), stride: self.layout.key_stride() },
+        );
+        let finish = Finish { scale, accumulate: false };
+        let target = Target::rows(to, block.seen);
+        gemm::<V>(&self.alone, shape, operands, target, finish, self.packed);
+    }
+
+    /// Sums of keys by weights [rows, seen], into the block's rows of `to`.
+    unsafe fn key_sums<V: Vector>(
+        &self,
+        block: &Block,
+        (weights, keys): (*const f32, *const f32),
+        to: *mut f32,
+    ) {
+        let width = self.layout.head_width;
+        let shape = Shape { rows: block.rows, columns: width, k: block.seen };
+        let operands = (
+            Across { at: weights, stride: block.seen },
+            Along { at: keys.add(block.key_at), stride: self.layout.key_stride() },
+        );
+        let rows = Target::rows(to.add(block.at), width);
+        let target = Target { row_stride: self.layout.query_stride(), ..rows };
+        gemm::<V>(&self.alone, shape, operands, target, WRITE, self.packed);
+    }
+
+    /// Adds sums of the block's rows by weights [rows, seen] to the keys of `to`.
+    unsafe fn add_row_sums<V: Vector>(
+        &self,
+        block: &Block,
+        (weights, rows): (*const f32, *const f32),
+        to: *mut f32,
+    ) {
+        let width = self.layout.head_width;
+        let shape = Shape { rows: block.seen, columns: width, k: block.rows };
+        let operands = (
+            Along { at: weights, stride: block.seen },
+            Along { at: rows.add(block.at), stride: self.layout.query_stride() },
+        );
+        let keys = Target::rows(to.add(block.key_at), width);
+        let target = Target { row_stride: self.layout.key_stride(), ..keys };
+        gemm::<V>(&self.alone, shape, operands, target, ADD, self.packed);
     }
 }
 
@@ -90,49 +223,18 @@ const WRITE: Finish = Finish { scale: 1.0, accumulate: false };
 const ADD: Finish = Finish { scale: 1.0, accumulate: true };
 
 pub unsafe fn packed_attention<V: Vector>(op: &PackedAttention, team: &Team) {
-    let layout = Layout {
-        rows: op.rows,
-        segment_rows: op.segment_rows,
-        row_length: op.row_length,
-        heads: op.heads,
-        kv_heads: op.kv_heads,
-        head_width: op.head_width,
-    };
-    let alone = Team { thread: 0, threads: 1, control: team.control };
-    let width = op.head_width;
-    let group = op.heads / op.kv_heads;
-    let (query_stride, key_stride) = (layout.query_stride(), layout.key_stride());
-    layout.for_units(team, |start, tokens, kv_head| {
-        let scratch = Scratch::of(team.thread, op.scratch, op.thread_floats, tokens);
-        let kv = start * key_stride + kv_head * width;
-        for head in kv_head * group..(kv_head + 1) * group {
-            for first in (0..tokens).step_by(QUERY_BLOCK) {
-                let rows = QUERY_BLOCK.min(tokens - first);
-                let seen = if layout.is_causal() { first + rows } else { tokens };
-                let at = (start + first) * query_stride + head * width;
-                let shape = Shape { rows, columns: seen, k: width };
-                let operands = (
-                    Across { at: op.query.add(at), stride: query_stride },
-                    Across { at: op.key.add(kv), stride: key_stride },
-                );
-                let scores = Target::rows(scratch.scores, seen);
-                let scaled = Finish { scale: op.scale, accumulate: false };
-                gemm::<V>(&alone, shape, operands, scores, scaled, scratch.packed);
-                for row in 0..rows {
-                    let line = scratch.scores.add(row * seen);
-                    let length = if layout.is_causal() { first + row + 1 } else { tokens };
-                    let log_sum = soften::<V>(line, length, seen);
-                    *op.log_sum.add((start + first + row) * op.heads + head) = log_sum;
-                }
-                let shape = Shape { rows, columns: width, k: seen };
-                let operands = (
-                    Across { at: scratch.scores, stride: seen },
-                    Along { at: op.value.add(kv), stride: key_stride },
-                );
-                let target =
-                    Target { row_stride: query_stride, ..Target::rows(op.out.add(at), width) };
-                gemm::<V>(&alone, shape, operands, target, WRITE, scratch.packed);
+    let layout = layout_of!(op);
+    layout.for_units(team, |unit| {
+        let memory = (op.scratch, op.thread_floats);
+        let worker = Worker::of(&layout, team, memory, unit.tokens);
+        for block in layout.blocks(&unit) {
+            worker.row_products::<V>(&block, (op.query, op.key), op.scale, worker.scores);
+            for row in 0..block.rows {
+                let line = worker.scores.add(row * block.seen);
+                let log_sum = soften::<V>(line, layout.length(&block, row), block.seen);
+                *op.log_sum.add((block.row + row) * op.heads + block.head) = log_sum;
             }
+            worker.key_sums::<V>(&block, (worker.scores, op.value), op.out);
         }
     });
 }
@@ -163,79 +265,38 @@ unsafe fn soften<V: Vector>(line: *mut f32, length: usize, seen: usize) -> f32 {
 }
 
 pub unsafe fn packed_attention_grad<V: Vector>(op: &PackedAttentionGrad, team: &Team) {
-    let layout = Layout {
-        rows: op.rows,
-        segment_rows: op.segment_rows,
-        row_length: op.row_length,
-        heads: op.heads,
-        kv_heads: op.kv_heads,
-        head_width: op.head_width,
-    };
-    let width = op.head_width;
-    let group = op.heads / op.kv_heads;
+    let layout = layout_of!(op);
     let key_stride = layout.key_stride();
-    layout.for_units(team, |start, tokens, kv_head| {
-        let scratch = Scratch::of(team.thread, op.scratch, op.thread_floats, tokens);
-        let kv = start * key_stride + kv_head * width;
-        for token in 0..tokens {
+    layout.for_units(team, |unit| {
+        let memory = (op.scratch, op.thread_floats);
+        let worker = Worker::of(&layout, team, memory, unit.tokens);
+        for token in 0..unit.tokens {
             for grad in [op.key_grad, op.value_grad] {
-                let row = grad.add(kv + token * key_stride);
-                std::slice::from_raw_parts_mut(row, width).fill(0.0);
+                let row = grad.add(layout.key_at(&unit) + token * key_stride);
+                std::slice::from_raw_parts_mut(row, op.head_width).fill(0.0);
             }
         }
-        for head in kv_head * group..(kv_head + 1) * group {
-            for first in (0..tokens).step_by(QUERY_BLOCK) {
-                let rows = QUERY_BLOCK.min(tokens - first);
-                let seen = if layout.is_causal() { first + rows } else { tokens };
-                let block = Block { row: start + first, first, rows, seen, head, kv };
-                slopes::<V>(op, &layout, &block, scratch, team);
-                block_grads::<V>(op, &layout, &block, scratch, team);
-            }
+        for block in layout.blocks(&unit) {
+            slopes::<V>(op, &block, &worker);
+            worker.key_sums::<V>(&block, (worker.slopes, op.key), op.query_grad);
+            worker.add_row_sums::<V>(&block, (worker.slopes, op.query), op.key_grad);
+            worker.add_row_sums::<V>(&block, (worker.scores, op.out_grad), op.value_grad);
         }
     });
 }
 
-/// Query rows of one head, and the keys that they see.
-struct Block {
-    /// Among all rows, and in the sequence.
-    row: usize,
-    first: usize,
-    rows: usize,
-    seen: usize,
-    head: usize,
-    /// Place of the first key.
-    kv: usize,
-}
-
 /// Probabilities into `scores`, gradients of the scores into `slopes`.
-unsafe fn slopes<V: Vector>(
-    op: &PackedAttentionGrad,
-    layout: &Layout,
-    block: &Block,
-    scratch: Scratch,
-    team: &Team,
-) {
-    let alone = Team { thread: 0, threads: 1, control: team.control };
-    let (query_stride, key_stride) = (layout.query_stride(), layout.key_stride());
-    let width = op.head_width;
-    let at = block.row * query_stride + block.head * width;
-    let seen = block.seen;
-    let shape = Shape { rows: block.rows, columns: seen, k: width };
-    let rows_of = |from: *const f32| Across { at: from.add(at), stride: query_stride };
-    let keys_of = |from: *const f32| Across { at: from.add(block.kv), stride: key_stride };
-    let scaled = Finish { scale: op.scale, accumulate: false };
-    let operands = (rows_of(op.query), keys_of(op.key));
-    gemm::<V>(&alone, shape, operands, Target::rows(scratch.scores, seen), scaled, scratch.packed);
-    let operands = (rows_of(op.out_grad), keys_of(op.value));
-    gemm::<V>(&alone, shape, operands, Target::rows(scratch.slopes, seen), WRITE, scratch.packed);
+unsafe fn slopes<V: Vector>(op: &PackedAttentionGrad, block: &Block, worker: &Worker) {
+    let (layout, seen) = (worker.layout, block.seen);
+    worker.row_products::<V>(block, (op.query, op.key), op.scale, worker.scores);
+    worker.row_products::<V>(block, (op.out_grad, op.value), 1.0, worker.slopes);
     for row in 0..block.rows {
-        let length = if layout.is_causal() { block.first + row + 1 } else { seen };
+        let length = layout.length(block, row);
         let log_sum = *op.log_sum.add((block.row + row) * op.heads + block.head);
-        let (grad, out) =
-            (op.out_grad.add(at + row * query_stride), op.out.add(at + row * query_stride));
-        let weighted = V::splat(dot::<V>(grad, out, width));
-        let line = scratch.scores.add(row * seen);
-        let slope = scratch.slopes.add(row * seen);
+        let at = block.at + row * layout.query_stride();
+        let weighted = V::splat(dot::<V>(op.out_grad.add(at), op.out.add(at), op.head_width));
+        let line = worker.scores.add(row * seen);
+        let slope = worker.slopes.add(row * seen);
         map_row::<V>(length, line, |i| exp(i.of::<V>(line).sub(V::splat(log_sum))));
         map_row::<V>(length, slope, |i| {
             let inner = i.of::<V>(slope).sub(weighted).mul(V::splat(op.scale));
@@ -244,36 +305,6 @@ unsafe fn slopes<V: Vector>(
         for values in [line, slope] {
             std::slice::from_raw_parts_mut(values.add(length), seen - length).fill(0.0);
         }
-    }
-}
-
-unsafe fn block_grads<V: Vector>(
-    op: &PackedAttentionGrad,
-    layout: &Layout,
-    block: &Block,
-    scratch: Scratch,
-    team: &Team,
-) {
-    let alone = Team { thread: 0, threads: 1, control: team.control };
-    let (query_stride, key_stride) = (layout.query_stride(), layout.key_stride());
-    let width = op.head_width;
-    let at = block.row * query_stride + block.head * width;
-    let seen = block.seen;
-    let shape = Shape { rows: block.rows, columns: width, k: seen };
-    let operands = (
-        Across { at: scratch.slopes, stride: seen },
-        Along { at: op.key.add(block.kv), stride: key_stride },
-    );
-    let target = Target { row_stride: query_stride, ..Target::rows(op.query_grad.add(at), width) };
-    gemm::<V>(&alone, shape, operands, target, WRITE, scratch.packed);
-    let shape = Shape { rows: seen, columns: width, k: block.rows };
-    for (from, to, rows) in
-        [(scratch.slopes, op.key_grad, op.query), (scratch.scores, op.value_grad, op.out_grad)]
-    {
-        let operands =
-            (Along { at: from, stride: seen }, Along { at: rows.add(at), stride: query_stride });
-        let target = Target { row_stride: key_stride, ..Target::rows(to.add(block.kv), width) };
-        gemm::<V>(&alone, shape, operands, target, ADD, scratch.packed);
     }
 }
 

@@ -70,16 +70,27 @@ pub struct Along {
     pub stride: usize,
 }
 
+/// Packs rows k, at `row(k)`, whose elements are the lanes.
 #[inline(always)]
-unsafe fn copy_lanes<V: Vector, const L: usize>(from: *const f32, count: usize, to: *mut f32) {
-    if count == L {
-        for half in (0..L).step_by(4) {
-            V::load(from.add(half)).store(to.add(half));
+unsafe fn pack_rows<V: Vector, const L: usize>(
+    row: impl Fn(usize) -> *const f32,
+    lane: usize,
+    lanes: usize,
+    (first, end): (usize, usize),
+    to: *mut f32,
+) {
+    let count = lanes.saturating_sub(lane).min(L);
+    for k in first..end {
+        let (from, to) = (row(k).add(lane), to.add((k - first) * L));
+        if count == L {
+            for half in (0..L).step_by(4) {
+                V::load(from.add(half)).store(to.add(half));
+            }
+            continue;
         }
-        return;
-    }
-    for i in 0..L {
-        *to.add(i) = if i < count { *from.add(i) } else { 0.0 };
+        for i in 0..L {
+            *to.add(i) = if i < count { *from.add(i) } else { 0.0 };
+        }
     }
 }
 
@@ -89,14 +100,10 @@ impl Operand for Along {
         &self,
         lane: usize,
         lanes: usize,
-        (first, end): (usize, usize),
+        k: (usize, usize),
         to: *mut f32,
     ) {
-        let count = lanes.saturating_sub(lane).min(L);
-        for k in first..end {
-            let from = self.at.add(k * self.stride + lane);
-            copy_lanes::<V, L>(from, count, to.add((k - first) * L));
-        }
+        pack_rows::<V, L>(|k| self.at.add(k * self.stride), lane, lanes, k, to);
     }
 }
 
@@ -115,15 +122,11 @@ impl Operand for AlongPairs {
         &self,
         lane: usize,
         lanes: usize,
-        (first, end): (usize, usize),
+        k: (usize, usize),
         to: *mut f32,
     ) {
-        let count = lanes.saturating_sub(lane).min(L);
-        for k in first..end {
-            let row = *self.pair.add(k) as usize / self.choices;
-            let from = self.at.add(row * self.stride + lane);
-            copy_lanes::<V, L>(from, count, to.add((k - first) * L));
-        }
+        let row = |k| self.at.add(*self.pair.add(k) as usize / self.choices * self.stride);
+        pack_rows::<V, L>(row, lane, lanes, k, to);
     }
 }
 
