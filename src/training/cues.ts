@@ -13,6 +13,10 @@ const GLYPHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-
 /** Letters beyond this place of their line are all asked as this one. */
 const ORDER_MAX = 8;
 
+/** Categories of a chart that are told apart, and steps of its axis. */
+const CATEGORIES_MAX = 8;
+const LEVELS = 10;
+
 /** The questions, and how many answers each has; answer 0 is always "nothing". */
 export const cueKinds = {
   /** The glyph under the patch's left and right half. */
@@ -25,6 +29,9 @@ export const cueKinds = {
   colour: colourNames.length + 1,
   /** Shape of the figure that covers the patch. */
   cover: shapeNames.length + 1,
+  /** Number of the chart's category, from 1, in whose slot the patch lies, and its value's level. */
+  category: CATEGORIES_MAX + 1,
+  level: LEVELS + 2,
 } as const;
 
 export type CueKind = keyof typeof cueKinds;
@@ -56,8 +63,10 @@ export function cueAnswers(marks: readonly Mark[], view: TileView): Uint8Array {
       bottom: (mark.box.bottom - view.top) * side / view.height,
     };
     if (box.right <= 0 || box.bottom <= 0 || box.left >= side || box.top >= side) continue;
-    if (mark.kind === "letter") markLetter(mark, { box, side, of });
-    else markFigure(mark, { box, side, of });
+    const marking = { box, side, of };
+    if (mark.kind === "letter") markLetter(mark, marking);
+    else if (mark.kind === "figure") markFigure(mark, marking);
+    else markCategory(mark, marking);
   }
   return answers;
 }
@@ -88,17 +97,29 @@ function markLetter({ label, order }: Mark, { box, side, of }: Marking): void {
 
 function markFigure({ label, colour }: Mark, { box, side, of }: Marking): void {
   const shape = (shapeNames as readonly string[]).indexOf(label) + 1;
-  const half = 0.5;
-  for (let row = patchAt(box.top + half, side); row <= patchAt(box.bottom - half, side); row++) {
-    const last = patchAt(box.right - half, side);
-    for (let column = patchAt(box.left + half, side); column <= last; column++) {
-      of("cover")[row * side + column] = shape;
-    }
-  }
+  for (const patch of patchesIn(box, side)) of("cover")[patch] = shape;
   const middle = patchAt((box.top + box.bottom) / 2, side) * side +
     patchAt((box.left + box.right) / 2, side);
   of("centre")[middle] = shape;
   of("colour")[middle] = (colourNames as readonly string[]).indexOf(colour ?? "") + 1;
+}
+
+function markCategory({ label, order }: Mark, { box, side, of }: Marking): void {
+  for (const patch of patchesIn(box, side)) {
+    of("category")[patch] = Math.min(CATEGORIES_MAX, order);
+    of("level")[patch] = 1 + Math.min(LEVELS, Number(label));
+  }
+}
+
+/** Patches whose middle lies in a box. */
+function* patchesIn({ left, right, top, bottom }: Marking["box"], side: number): Iterable<number> {
+  const half = 0.5;
+  const last = patchAt(right - half, side);
+  for (let row = patchAt(top + half, side); row <= patchAt(bottom - half, side); row++) {
+    for (let column = patchAt(left + half, side); column <= last; column++) {
+      yield row * side + column;
+    }
+  }
 }
 
 /** The patch at a distance, inside the tile. */

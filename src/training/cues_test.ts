@@ -48,6 +48,21 @@ Deno.test("cueAnswers() names figures, and sees a tile of a picture as its own",
   assert.deepEqual(rowsOf(answers, "colour"), [empty, [0, 3, 0, 0], empty, empty]);
 });
 
+Deno.test("cueAnswers() names category and level in a slot of a chart", () => {
+  const slot = (order: number, level: number, left: number, right: number): Mark => ({
+    kind: "category",
+    picture: 0,
+    box: { left, right, top: 14, bottom: 56 },
+    label: String(level),
+    order,
+  });
+  const answers = cueAnswers([slot(1, 0, 14, 28), slot(2, 10, 28, 56)], view);
+  const empty = [0, 0, 0, 0];
+  const [categories, levels] = [[0, 1, 2, 2], [0, 1, 11, 11]];
+  assert.deepEqual(rowsOf(answers, "category"), [empty, categories, categories, categories]);
+  assert.deepEqual(rowsOf(answers, "level"), [empty, levels, levels, levels]);
+});
+
 Deno.test("cueAnswers() of every maker's marks stay among the answers of their kind", () => {
   const settings = defaultSettings(224);
   for (const task of ["word", "two_lines", "count", "chart", "table", "number_frames"] as const) {

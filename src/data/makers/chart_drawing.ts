@@ -58,11 +58,11 @@ interface Frame {
   readonly colours: readonly Rgb[];
 }
 
-/** The chart as a picture of the given size. */
+/** The chart as a picture of the given size, and the marks of its text and its categories. */
 export function drawChart(
   spec: ChartSpec,
   { width, height, face, dice }: { width: number; height: number; face: Face; dice: Dice },
-): Canvas {
+): { canvas: Canvas; marks: Mark[] } {
   const canvas = new Canvas(width, height, WHITE);
   const size = Math.min(width, height) * dice.between(0.062, 0.085);
   const titleHeight = spec.title === undefined ? size * 0.5 : size * 2;
@@ -85,7 +85,26 @@ export function drawChart(
     const { left, top, right, bottom } = area;
     canvas.line([left, top, left, bottom, right, bottom], BLACK, 1.4);
   }
-  return canvas;
+  return { canvas, marks: [...textMarks(canvas, 0), ...categoryMarks(frame)] };
+}
+
+/** What belongs to a value along the axis: its whole slot, with the category's name. */
+function categoryMarks(frame: Frame): Mark[] {
+  const { canvas, spec, area } = frame;
+  if (spec.kind === "pie") return [];
+  return spec.values.map((value, i) => {
+    const [middle, width] = slotOf(frame, i);
+    const [from, to] = [middle - width / 2, middle + width / 2];
+    return {
+      kind: "category",
+      picture: 0,
+      box: spec.horizontal
+        ? { left: 0, top: from, right: area.right, bottom: to }
+        : { left: from, top: area.top, right: to, bottom: canvas.height },
+      label: String(Math.round(10 * value / spec.axisMax)),
+      order: i + 1,
+    };
+  });
 }
 
 /** Pixel position of a value along the value axis. */

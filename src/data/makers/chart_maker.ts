@@ -114,7 +114,7 @@ function chartSample(
     ? [Math.round(side * dice.between(0.9, 1.6)), Math.round(side * dice.between(0.9, 1.3))]
     : [side, side];
   const face = pickFace(dice, settings, CHART_LETTERS);
-  const canvas = drawChart(spec, { width, height, face, dice });
+  const { canvas, marks } = drawChart(spec, { width, height, face, dice });
   spoil(canvas, dice, settings.spoiling);
   const turns = asked.map(({ kind, x, y, answer, answerKind }): Turn => ({
     question: phrase(wordings(chartQuestions[kind]), {
@@ -133,7 +133,7 @@ function chartSample(
     pictures: [canvas],
     isClip: false,
     turns,
-    marks: textMarks(canvas, 0),
+    marks,
     truth: {
       answerKind: asked[0].answerKind,
       facts: { spec, question: asked[0].kind, caption: captionOf(spec), face: face.name },

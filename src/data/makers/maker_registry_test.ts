@@ -132,11 +132,13 @@ Deno.test("makeWord() never draws a held-out word", () => {
 });
 
 Deno.test("makeBarReading() asks for what the bars show", () => {
-  for (const { id, turns, truth } of samplesOf("bar_reading", 60)) {
+  for (const { id, turns, truth, marks } of samplesOf("bar_reading", 60)) {
     const { spec, question } = truth.facts as {
-      spec: { categories: string[]; values: number[] };
+      spec: { categories: string[]; values: number[]; axisMax: number };
       question: string;
     };
+    const levels = marks.filter(({ kind }) => kind === "category").map(({ label }) => +label);
+    assert.deepEqual(levels.map((level) => level * spec.axisMax / 10), spec.values, id);
     const named = spec.categories.filter((name) => turns[0]!.question.split(/\W/).includes(name));
     const values = named.map((name) => spec.values[spec.categories.indexOf(name)]!);
     const expected = {

@@ -11,12 +11,12 @@ export interface Turn {
 
 /** Something drawn, with its place in pixels of picture `picture`. */
 export interface Mark {
-  readonly kind: "letter" | "figure";
+  readonly kind: "letter" | "figure" | "category";
   readonly picture: number;
   readonly box: Box;
-  /** The letter, or the figure's shape. */
+  /** The letter, the figure's shape, or the category's value in tenths of the axis. */
   readonly label: string;
-  /** Number of the letter in its line from 1, or of the figure. */
+  /** Number of the letter in its line from 1, of the figure, or of the category. */
   readonly order: number;
   readonly colour?: string;
 }
