@@ -97,7 +97,8 @@ function markLetter({ label, order }: Mark, { box, side, of }: Marking): void {
 
 function markFigure({ label, colour }: Mark, { box, side, of }: Marking): void {
   const shape = (shapeNames as readonly string[]).indexOf(label) + 1;
-  for (const patch of patchesIn(box, side)) of("cover")[patch] = shape;
+  const cover = of("cover");
+  for (const patch of patchesIn(box, side)) cover[patch] = shape;
   const middle = patchAt((box.top + box.bottom) / 2, side) * side +
     patchAt((box.left + box.right) / 2, side);
   of("centre")[middle] = shape;
@@ -105,9 +106,10 @@ function markFigure({ label, colour }: Mark, { box, side, of }: Marking): void {
 }
 
 function markCategory({ label, order }: Mark, { box, side, of }: Marking): void {
+  const [categories, levels] = [of("category"), of("level")];
   for (const patch of patchesIn(box, side)) {
-    of("category")[patch] = Math.min(CATEGORIES_MAX, order);
-    of("level")[patch] = 1 + Math.min(LEVELS, Number(label));
+    categories[patch] = Math.min(CATEGORIES_MAX, order);
+    levels[patch] = 1 + Math.min(LEVELS, Number(label));
   }
 }
 
