@@ -32,6 +32,8 @@ export const cueKinds = {
   /** Number of the chart's category, from 1, in whose slot the patch lies, and its value's level. */
   category: CATEGORIES_MAX + 1,
   level: LEVELS + 2,
+  /** The level of the bar that ends in the patch: seen there, and carried through the slot from there. */
+  end: LEVELS + 2,
 } as const;
 
 export type CueKind = keyof typeof cueKinds;
@@ -66,7 +68,8 @@ export function cueAnswers(marks: readonly Mark[], view: TileView): Uint8Array {
     const marking = { box, side, of };
     if (mark.kind === "letter") markLetter(mark, marking);
     else if (mark.kind === "figure") markFigure(mark, marking);
-    else markCategory(mark, marking);
+    else if (mark.kind === "category") markCategory(mark, marking);
+    else markEnd(mark, marking);
   }
   return answers;
 }
@@ -110,6 +113,15 @@ function markCategory({ label, order }: Mark, { box, side, of }: Marking): void 
   for (const patch of patchesIn(box, side)) {
     categories[patch] = Math.min(CATEGORIES_MAX, order);
     levels[patch] = 1 + Math.min(LEVELS, Number(label));
+  }
+}
+
+function markEnd({ label }: Mark, { box, side, of }: Marking): void {
+  const ends = of("end");
+  for (let y = patchAt(box.top, side); y <= patchAt(box.bottom, side); y++) {
+    for (let x = patchAt(box.left, side); x <= patchAt(box.right, side); x++) {
+      ends[y * side + x] = 1 + Math.min(LEVELS, Number(label));
+    }
   }
 }
 

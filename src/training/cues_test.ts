@@ -63,6 +63,21 @@ Deno.test("cueAnswers() names category and level in a slot of a chart", () => {
   assert.deepEqual(rowsOf(answers, "level"), [empty, levels, levels, levels]);
 });
 
+Deno.test("cueAnswers() names the level where a bar ends, upright or lying", () => {
+  const end = (level: number, box: Mark["box"]): Mark => ({
+    kind: "end",
+    picture: 0,
+    box,
+    label: String(level),
+    order: 1,
+  });
+  const upright = end(3, { left: 16, right: 40, top: 15, bottom: 15 });
+  const lying = end(10, { left: 50, right: 50, top: 44, bottom: 54 });
+  const answers = cueAnswers([upright, lying], view);
+  const empty = [0, 0, 0, 0];
+  assert.deepEqual(rowsOf(answers, "end"), [empty, [0, 4, 4, 0], empty, [0, 0, 0, 11]]);
+});
+
 Deno.test("cueAnswers() of every maker's marks stay among the answers of their kind", () => {
   const settings = defaultSettings(224);
   for (const task of ["word", "two_lines", "count", "chart", "table", "number_frames"] as const) {

@@ -37,8 +37,11 @@ export class StageSamples {
     this.#settings = stageSettings(data);
   }
 
-  make({ source, index, level }: Pick<SampleReference, "source" | "index" | "level">): StageSample {
-    const { seed, thinkingShare, curriculum } = this.#data;
+  make(
+    { source, index: drawn, level }: Pick<SampleReference, "source" | "index" | "level">,
+  ): StageSample {
+    const { seed, thinkingShare, curriculum, distinctSamples = Infinity } = this.#data;
+    const index = drawn % distinctSamples;
     const settings = curriculum ? settingsAt(this.#settings, level) : this.#settings;
     const sample = makeSample(parseTaskName(source), { seed, index, settings });
     const hasThought = sample.turns.every(({ thought }) => thought !== undefined);

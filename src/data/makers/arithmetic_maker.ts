@@ -58,7 +58,7 @@ function additionSteps(a: number, b: number): string[] {
 }
 
 /** A ten that the ones borrow is added to the smaller number's tens. */
-function subtractionSteps(a: number, b: number): string[] {
+export function subtractionSteps(a: number, b: number): string[] {
   const whole = `${a}-${b}=${a - b}`;
   if (a < 10) return [whole];
   const isBorrowed = a % 10 < b % 10;

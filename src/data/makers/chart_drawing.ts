@@ -9,6 +9,9 @@ import type { Mark } from "./sample.ts";
 
 const GREY: Rgb = [205, 205, 205];
 
+/** Part of a slot's width that is marked as its value's end, as broad as a bar. */
+const END_SHARE = 0.62;
+
 /** Text anchored at a point: `x` and `y` say which part of it stands there, 0 start, 1 end. */
 export function drawText(
   canvas: Canvas,
@@ -88,22 +91,35 @@ export function drawChart(
   return { canvas, marks: [...textMarks(canvas, 0), ...categoryMarks(frame)] };
 }
 
-/** What belongs to a value along the axis: its whole slot, with the category's name. */
+/**
+ * What belongs to a value along the axis: its whole slot, with the category's name, and the place
+ * where its bar ends or its point stands.
+ */
 function categoryMarks(frame: Frame): Mark[] {
   const { canvas, spec, area } = frame;
   if (spec.kind === "pie") return [];
-  return spec.values.map((value, i) => {
+  return spec.values.flatMap((value, i) => {
     const [middle, width] = slotOf(frame, i);
     const [from, to] = [middle - width / 2, middle + width / 2];
-    return {
-      kind: "category",
+    const [end, half] = [valueAt(frame, value), width * END_SHARE / 2];
+    const what = {
       picture: 0,
-      box: spec.horizontal
-        ? { left: 0, top: from, right: area.right, bottom: to }
-        : { left: from, top: area.top, right: to, bottom: canvas.height },
       label: String(Math.round(10 * value / spec.axisMax)),
       order: i + 1,
     };
+    const [slot, stop] = spec.horizontal
+      ? [
+        { left: 0, top: from, right: area.right, bottom: to },
+        { left: end, top: middle - half, right: end, bottom: middle + half },
+      ]
+      : [
+        { left: from, top: area.top, right: to, bottom: canvas.height },
+        { left: middle - half, top: end, right: middle + half, bottom: end },
+      ];
+    return [
+      { kind: "category", box: slot, ...what },
+      { kind: "end", box: stop, ...what },
+    ] as const;
   });
 }
 
@@ -166,7 +182,7 @@ function drawName(frame: Frame, i: number): void {
 function drawMarks(frame: Frame): void {
   switch (frame.spec.kind) {
     case "bar":
-      return drawBars(frame, 0.62);
+      return drawBars(frame, END_SHARE);
     case "histogram":
       return drawBars(frame, 1);
     case "line":

@@ -4,6 +4,7 @@ import type { Dice } from "../dice.ts";
 import { Canvas } from "../drawing/canvas.ts";
 import { BLACK, type Rgb, WHITE } from "../drawing/colour.ts";
 import { spoil } from "../drawing/spoiling.ts";
+import { subtractionSteps } from "./arithmetic_maker.ts";
 import { phrase } from "./asking.ts";
 import { drawChart, drawText, textMarks } from "./chart_drawing.ts";
 import { chartKinds, type ChartSpec, drawChartSpec } from "./chart_spec.ts";
@@ -20,6 +21,7 @@ interface Asked {
   readonly y?: string;
   readonly answer: string;
   readonly answerKind: AnswerKind;
+  readonly thought?: string;
 }
 
 /** All questions that this chart answers for sure. */
@@ -116,7 +118,7 @@ function chartSample(
   const face = pickFace(dice, settings, CHART_LETTERS);
   const { canvas, marks } = drawChart(spec, { width, height, face, dice });
   spoil(canvas, dice, settings.spoiling);
-  const turns = asked.map(({ kind, x, y, answer, answerKind }): Turn => ({
+  const turns = asked.map(({ kind, x, y, answer, answerKind, thought }): Turn => ({
     question: phrase(wordings(chartQuestions[kind]), {
       dice,
       wording: settings.wording,
@@ -126,6 +128,7 @@ function chartSample(
         numeric: answerKind === "number",
       },
     }),
+    ...(thought !== undefined && { thought }),
     answer,
   }));
   return {
@@ -169,22 +172,52 @@ export function makeChartDialogue(dice: Dice, settings: MakerSettings): Drawn {
   return chartSample("chart_dialogue", { spec, asked, dice, settings });
 }
 
-/** A bar chart whose values can be read off exactly: values, extremes, differences. */
+/**
+ * A bar chart whose values can be read off exactly: values, extremes, differences. Its thought reads
+ * every bar from the left (or the top), then calculates.
+ */
 export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
+  const spec = drawBars(dice, settings);
+  const kinds: ChartQuestionKind[] = ["value", "value", "highest", "lowest", "difference"];
+  const kind = dice.pick(kinds);
+  const asked = questionsOf(spec, dice).filter((question) => question.kind === kind);
+  assert(asked.length > 0, "a bar chart answers this kind of question");
+  const picked = dice.pick(asked);
+  const thought = barThought(spec, picked);
+  return chartSample("bar_reading", { spec, asked: [{ ...picked, thought }], dice, settings });
+}
+
+/** The value of every bar of a chart, asked in any order: a picture is seen once for all. */
+export function makeBarValues(dice: Dice, settings: MakerSettings): Drawn {
+  const spec = drawBars(dice, settings);
+  const [first, ...others] = dice.shuffled(spec.categories.map((x, i): Asked => ({
+    kind: "value",
+    x,
+    answer: String(spec.values[i]),
+    answerKind: "number",
+  })));
+  assert(first, "a chart has bars");
+  return chartSample("bar_values", { spec, asked: [first, ...others], dice, settings });
+}
+
+/** At the start of a curriculum two bars with their values printed. */
+function drawBars(dice: Dice, settings: MakerSettings): ChartSpec {
   const drawn = drawChartSpec("bar", dice);
   const isShort = settings.lengthMax < 5;
   const count = isShort ? 2 : drawn.categories.length;
-  const spec: ChartSpec = {
+  return {
     ...drawn,
     categories: drawn.categories.slice(0, count),
     values: drawn.values.slice(0, count),
     printed: drawn.printed || isShort,
   };
-  const kinds: ChartQuestionKind[] = ["value", "value", "highest", "lowest", "difference"];
-  const kind = dice.pick(kinds);
-  const asked = questionsOf(spec, dice).filter((question) => question.kind === kind);
-  assert(asked.length > 0, "a bar chart answers this kind of question");
-  return chartSample("bar_reading", { spec, asked: [dice.pick(asked)], dice, settings });
+}
+
+function barThought({ categories, values }: ChartSpec, { kind, x, y }: Asked): string {
+  const bars = `${categories.map((name, i) => `${name} ${values[i]}`).join(", ")}.`;
+  if (kind !== "difference") return bars;
+  const [larger, smaller] = [x, y].map((name) => values[categories.indexOf(name!)]!);
+  return `${bars} ${subtractionSteps(larger!, smaller!).join(", ")}.`;
 }
 
 const columnTitles = ["size", "cost", "age", "score", "count"];

@@ -5,6 +5,7 @@ import { makeArithmetic, makeTextSum, makeWordProblem } from "./arithmetic_maker
 import { makeCaption, makeCaptionQuestion, makeSceneDialogue } from "./caption_maker.ts";
 import {
   makeBarReading,
+  makeBarValues,
   makeChart,
   makeChartCaption,
   makeChartDialogue,
@@ -51,6 +52,7 @@ export const makers = {
   exists: makeExists,
   more: makeMore,
   bar_reading: makeBarReading,
+  bar_values: makeBarValues,
   chart: makeChart,
   chart_caption: makeChartCaption,
   table: makeTable,

@@ -131,6 +131,19 @@ Deno.test("makeWord() never draws a held-out word", () => {
   assert.ok(hits.length <= 1, hits.map(({ turns }) => turns[0]!.answer).join());
 });
 
+Deno.test("makeBarValues() asks for every bar once", () => {
+  for (const { id, turns, truth } of samplesOf("bar_values", 20)) {
+    const { spec } = truth.facts as { spec: { categories: string[]; values: number[] } };
+    const wanted = spec.categories.map((_, i) => String(spec.values[i]));
+    assert.deepEqual(turns.map(({ answer }) => answer).sort(), wanted.sort(), id);
+    for (const name of spec.categories) {
+      const asked = turns.filter(({ question }) => question.split(/\W/).includes(name));
+      assert.equal(asked.length, 1, `${id}: ${name}`);
+      assert.equal(asked[0]!.answer, String(spec.values[spec.categories.indexOf(name)]), id);
+    }
+  }
+});
+
 Deno.test("makeBarReading() asks for what the bars show", () => {
   for (const { id, turns, truth, marks } of samplesOf("bar_reading", 60)) {
     const { spec, question } = truth.facts as {
@@ -148,6 +161,13 @@ Deno.test("makeBarReading() asks for what the bars show", () => {
       difference: () => String(Math.abs(values[0]! - values[1]!)),
     }[question as "value"]();
     assert.equal(turns[0]!.answer, expected, id);
+    const bars = spec.categories.map((name, i) => `${name} ${spec.values[i]}`).join(", ");
+    const [read, sum] = turns[0]!.thought!.split(". ");
+    assert.equal(read!.replace(/\.$/, ""), bars, id);
+    assert.equal(sum !== undefined, question === "difference", id);
+    if (sum) assert.ok(sum.endsWith(`=${expected}.`), `${id}: ${sum}`);
+    const ends = marks.filter(({ kind }) => kind === "end");
+    assert.deepEqual(ends.map(({ label }) => +label), levels, id);
   }
 });
 

@@ -11,10 +11,10 @@ export interface Turn {
 
 /** Something drawn, with its place in pixels of picture `picture`. */
 export interface Mark {
-  readonly kind: "letter" | "figure" | "category";
+  readonly kind: "letter" | "figure" | "category" | "end";
   readonly picture: number;
   readonly box: Box;
-  /** The letter, the figure's shape, or the category's value in tenths of the axis. */
+  /** The letter, the figure's shape, or a category's value in tenths of the axis. */
   readonly label: string;
   /** Number of the letter in its line from 1, of the figure, or of the category. */
   readonly order: number;

@@ -94,6 +94,8 @@ const data = z.strictObject({
     tasks: z.array(task).min(1).exactOptional(),
   }).exactOptional(),
   makers: makers.exactOptional(),
+  /** Samples of each task before its makers begin again, as with a finite set; absent: no end. */
+  distinctSamples: count.exactOptional(),
 });
 
 /** Low-rank additions to frozen matrices of the decoder. */
