@@ -15,6 +15,7 @@ import type { Program, Tap } from "@/model/program.ts";
 import { ropeTable } from "@/model/rope.ts";
 import { visionFeatures } from "@/model/vision.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
+import type { CuePlace } from "./cue_head.ts";
 import type { Tape } from "./tape.ts";
 import type { TrainableModel } from "./training_source.ts";
 
@@ -28,6 +29,9 @@ export interface ProgramBatch extends
   /** i32: which visual token each of `visualRows` shows; missing: all of them, in their order. */
   readonly visualTokens?: Int32Array;
 }
+
+/** Takes what a batch's pictures became: [T * rows, width] of a place. */
+export type OnVision = (place: CuePlace, rows: Tensor) => void;
 
 /** Host values of one program; freed once it has run. */
 export class BatchTensors {
@@ -101,16 +105,16 @@ export class PackedModel {
       batch: ProgramBatch;
       tensors: BatchTensors;
       tap?: Tap;
-      /** Given the vision tower's output [T * N, D], while it may be read. */
-      onFeatures?: (features: Tensor) => void;
+      /** Given the tower's output [T * N, D] and the visual tokens, while they may be read. */
+      onVision?: OnVision;
     },
   ): Promise<Tensor> {
-    const { batch, tensors, onFeatures } = options;
+    const { batch, tensors, onVision } = options;
     const { config, parameters } = this.model;
     const program = { ops: tape.ops, workspace: tape.workspace, tap: options.tap };
     const rows = batch.tokenIds.length;
     assert(batch.positions.length === rows, `${batch.positions.length} positions of ${rows} rows`);
-    const visual = this.#recordVision(program, { batch, tensors, onFeatures });
+    const visual = this.#recordVision(program, { batch, tensors, onVision });
     const { hiddenWidth } = config.decoder;
     const hidden = tape.workspace.tensor("f32", [rows, hiddenWidth]);
     const rowIndex = tensors.i32(batch.tokenIds);
@@ -151,10 +155,10 @@ export class PackedModel {
   /** Visual tokens [T * tokensPerTile, H] of all tiles; undefined without tiles. */
   #recordVision(
     program: Program,
-    { batch, tensors, onFeatures }: {
+    { batch, tensors, onVision }: {
       batch: ProgramBatch;
       tensors: BatchTensors;
-      onFeatures: ((features: Tensor) => void) | undefined;
+      onVision: OnVision | undefined;
     },
   ): Tensor | undefined {
     const { config, parameters } = this.model;
@@ -175,7 +179,7 @@ export class PackedModel {
       config,
       parameters: parameters.vision,
     });
-    onFeatures?.(features);
+    onVision?.("patches", features);
     const order = mergeOrder({
       grid,
       factor: config.mergeFactor,
@@ -190,6 +194,7 @@ export class PackedModel {
       parameters: parameters.adapter,
       out,
     });
+    onVision?.("tokens", out);
     return out;
   }
 }

@@ -1,5 +1,6 @@
 /** What a run of either kind stands on: the model with its weights, the trainer, the encoder. */
 import type { Backend } from "@/kernels/backend.ts";
+import { mergeOrder } from "@/model/adapter.ts";
 import type { ModelConfig } from "@/model/config.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
@@ -41,8 +42,9 @@ export async function openSetting(
     checkpoint.close();
   }
   const cues = openCues(recipe, { config, backend });
-  if (cues) {
-    model = { ...model, set: new ParameterSet([...model.set.parameters, ...cues.parameters]) };
+  const asked = cues.flatMap(({ parameters }) => parameters);
+  if (cues.length > 0) {
+    model = { ...model, set: new ParameterSet([...model.set.parameters, ...asked]) };
   }
   const { lora, trainable, data: { seed } } = recipe;
   if (lora) model = await addLowRank(backend, model, { lora, seed });
@@ -59,7 +61,7 @@ export async function openSetting(
     },
     checkpointing: recipe.activationCheckpointing,
     router: { balance: recipe.balanceWeight, z: recipe.zLossWeight },
-    ...cues && { cues },
+    cues,
   });
   const { purpose: _, checkpoints: __, ...decisive } = recipe;
   const fingerprint = JSON.stringify({
@@ -75,17 +77,30 @@ export async function openSetting(
     trainer,
     modelFolder,
     parts,
-    ...await openModelText(modelFolder, config, { withCues: cues !== undefined }),
+    ...await openModelText(modelFolder, config, { withCues: cues.length > 0 }),
   };
 }
 
-/** The head for cues, when the recipe wants them. */
+/** The heads for cues that the recipe wants. */
 function openCues(
   recipe: TrainingRecipe,
   { config, backend }: { config: ModelConfig; backend: Backend },
-): CueHead | undefined {
-  if (recipe.kind !== "supervised" || recipe.cueWeight === 0) return undefined;
-  return new CueHead({ backend, width: config.vision.hiddenWidth, weight: recipe.cueWeight });
+): CueHead[] {
+  if (recipe.kind !== "supervised") return [];
+  const { vision, decoder, preprocess: { tileSize }, mergeFactor: factor } = config;
+  const heads: CueHead[] = [];
+  if (recipe.cueWeight > 0) {
+    heads.push(new CueHead({ backend, width: vision.hiddenWidth, weight: recipe.cueWeight }));
+  }
+  if (recipe.tokenCueWeight > 0) {
+    const side = tileSize / vision.patchSize;
+    const grid = { rows: side, columns: side };
+    const order = mergeOrder({ grid, factor, order: config.mergeOrder, count: 1 });
+    const merge = { order, perToken: factor ** 2 };
+    const { tokenCueWeight: weight } = recipe;
+    heads.push(new CueHead({ backend, width: decoder.hiddenWidth, weight, merge }));
+  }
+  return heads;
 }
 
 /** Rate and decay of a parameter at a rate of the schedule: norms and biases do not decay. */

@@ -6,9 +6,9 @@
 import type { Backend } from "@/kernels/backend.ts";
 import { isSparseLayer } from "@/model/config.ts";
 import { BufferPool } from "./buffer_pool.ts";
-import type { CueHead } from "./cue_head.ts";
+import type { CueHead, CuePlace } from "./cue_head.ts";
 import { Optimizer, type OptimizerOptions, type ParameterRate } from "./optimizer.ts";
-import { BatchTensors, PackedModel, type ProgramBatch } from "./packed_forward.ts";
+import { BatchTensors, type OnVision, PackedModel, type ProgramBatch } from "./packed_forward.ts";
 import type { Parameter } from "./parameter_set.ts";
 import { recordRouterLosses, type RouterLossOptions, RouterStatistics } from "./router_losses.ts";
 import { Tape } from "./tape.ts";
@@ -24,8 +24,8 @@ export interface TrainerOptions {
   readonly checkpointing?: boolean;
   /** Of sparse models. */
   readonly router?: RouterLossOptions;
-  /** Asked about tiles that have cues; its parameters are in the model's set. */
-  readonly cues?: CueHead;
+  /** Asked about tiles that have cues; their parameters are in the model's set. */
+  readonly cues?: readonly CueHead[];
 }
 
 /** What one step saw. */
@@ -178,8 +178,9 @@ export class Trainer {
     const { backend } = this.#options;
     const tensors = new BatchTensors(backend);
     const tape = this.#tape();
-    const onFeatures = (features: Tensor) => cues?.record(tape, { features, batch, tensors });
-    const logits = await this.#packed.forward(tape, { batch, tensors, onFeatures });
+    const onVision: OnVision = (place, features) =>
+      cues?.record(tape, { place, features, batch, tensors });
+    const logits = await this.#packed.forward(tape, { batch, tensors, onVision });
     const outs = scoreTensors(batch, tensors);
     const coefficient = tensors.f32(new Float32Array(batch.targets.length));
     const target = tensors.i32(batch.targets);
@@ -237,30 +238,30 @@ export class Trainer {
 
 /** The cues of one step: the mean over the tiles of all batches. */
 class CueStep {
-  readonly #head: CueHead | undefined;
+  readonly #heads: readonly CueHead[];
   readonly #tiles: number;
   readonly #reads: { readonly share: number; readonly read: () => Promise<number> }[] = [];
 
-  constructor(head: CueHead | undefined, batches: readonly ProgramBatch[]) {
-    this.#head = head;
+  constructor(heads: readonly CueHead[] = [], batches: readonly ProgramBatch[]) {
+    this.#heads = heads;
     this.#tiles = sum(batches.map(({ cues = [] }) => cues.length));
   }
 
   record(
     tape: Tape,
-    { features, batch, tensors }: {
+    { place, features, batch, tensors }: {
+      place: CuePlace;
       features: Tensor;
       batch: ProgramBatch;
       tensors: BatchTensors;
     },
   ): void {
     const { cues: answers = [] } = batch;
-    if (!this.#head || answers.length === 0) return;
+    const head = this.#heads.find((one) => one.place === place);
+    if (!head || answers.length === 0) return;
     const share = answers.length / this.#tiles;
-    this.#reads.push({
-      share,
-      read: this.#head.record(tape, { features, answers, share, tensors }),
-    });
+    const read = head.record(tape, { features, answers, share, tensors });
+    this.#reads.push({ share: share / this.#heads.length, read });
   }
 
   /** Undefined when nothing was asked. Waits for the step, before its tensors are freed. */

@@ -148,6 +148,8 @@ const supervised = z.strictObject({
   adaptiveRate: adaptiveRate.exactOptional(),
   /** Weight of the cues' loss beside that of the answers; 0: the vision tower is asked none. */
   cueWeight: z.number().min(0).default(0),
+  /** Weight of the same questions asked of the visual tokens, behind the adapter. */
+  tokenCueWeight: z.number().min(0).default(0),
   /** Steps between measurements of greedy accuracy; with a curriculum every step is measured. */
   accuracySteps: count.default(10),
 });
@@ -234,6 +236,13 @@ function* contradictions(recipe: Recipe): Generator<{ field: string; problem: st
     recipe.kind === "supervised" && recipe.cueWeight > 0 && !recipe.trainable.includes("vision")
   ) {
     yield { field: "cueWeight", problem: "cues teach the vision tower, which is frozen" };
+  }
+  if (
+    recipe.kind === "supervised" && recipe.tokenCueWeight > 0 &&
+    !recipe.trainable.some((part) => part === "vision" || part === "adapter")
+  ) {
+    const problem = "cues of visual tokens teach tower and adapter, which are frozen";
+    yield { field: "tokenCueWeight", problem };
   }
   if (recipe.kind === "reinforcement") {
     if (files) yield { field: "data.files", problem: "no rule can check their answers" };
