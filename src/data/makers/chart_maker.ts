@@ -187,17 +187,20 @@ export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
   return chartSample("bar_reading", { spec, asked: [{ ...picked, thought }], dice, settings });
 }
 
-/** The value of every bar of a chart, asked in any order: a picture is seen once for all. */
-export function makeBarValues(dice: Dice, settings: MakerSettings): Drawn {
+/** Every bar's value and all that follows from them, asked in any order: one picture teaches it all. */
+export function makeBarDialogue(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBars(dice, settings);
-  const [first, ...others] = dice.shuffled(spec.categories.map((x, i): Asked => ({
+  const values = spec.categories.map((x, i): Asked => ({
     kind: "value",
     x,
     answer: String(spec.values[i]),
     answerKind: "number",
-  })));
+  }));
+  const follows = ["highest", "lowest", "difference"];
+  const others = questionsOf(spec, dice).filter(({ kind }) => follows.includes(kind));
+  const [first, ...rest] = dice.shuffled([...values, ...others]);
   assert(first, "a chart has bars");
-  return chartSample("bar_values", { spec, asked: [first, ...others], dice, settings });
+  return chartSample("bar_dialogue", { spec, asked: [first, ...rest], dice, settings });
 }
 
 /** At the start of a curriculum two bars with their values printed. */

@@ -4,8 +4,8 @@ import { Dice } from "../dice.ts";
 import { makeArithmetic, makeTextSum, makeWordProblem } from "./arithmetic_maker.ts";
 import { makeCaption, makeCaptionQuestion, makeSceneDialogue } from "./caption_maker.ts";
 import {
+  makeBarDialogue,
   makeBarReading,
-  makeBarValues,
   makeChart,
   makeChartCaption,
   makeChartDialogue,
@@ -52,7 +52,7 @@ export const makers = {
   exists: makeExists,
   more: makeMore,
   bar_reading: makeBarReading,
-  bar_values: makeBarValues,
+  bar_dialogue: makeBarDialogue,
   chart: makeChart,
   chart_caption: makeChartCaption,
   table: makeTable,

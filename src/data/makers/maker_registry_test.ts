@@ -131,16 +131,26 @@ Deno.test("makeWord() never draws a held-out word", () => {
   assert.ok(hits.length <= 1, hits.map(({ turns }) => turns[0]!.answer).join());
 });
 
-Deno.test("makeBarValues() asks for every bar once", () => {
-  for (const { id, turns, truth } of samplesOf("bar_values", 20)) {
+Deno.test("makeBarDialogue() asks for every bar, the ends and a difference, each once", () => {
+  for (const { id, turns, truth } of samplesOf("bar_dialogue", 20)) {
     const { spec } = truth.facts as { spec: { categories: string[]; values: number[] } };
-    const wanted = spec.categories.map((_, i) => String(spec.values[i]));
-    assert.deepEqual(turns.map(({ answer }) => answer).sort(), wanted.sort(), id);
-    for (const name of spec.categories) {
-      const asked = turns.filter(({ question }) => question.split(/\W/).includes(name));
-      assert.equal(asked.length, 1, `${id}: ${name}`);
-      assert.equal(asked[0]!.answer, String(spec.values[spec.categories.indexOf(name)]), id);
+    const named = (question: string) =>
+      spec.categories.filter((name) => question.split(/\W/).includes(name));
+    const of = (count: number) => turns.filter(({ question }) => named(question).length === count);
+    const valueOf = (name: string) => spec.values[spec.categories.indexOf(name)]!;
+    assert.equal(turns.length, spec.categories.length + 3, id);
+    const asked = of(1).map(({ question }) => named(question)[0]!);
+    assert.deepEqual(asked.sort(), [...spec.categories].sort(), id);
+    for (const { question, answer } of of(1)) {
+      assert.equal(answer, String(valueOf(named(question)[0]!)), id);
     }
+    const ends = [Math.max, Math.min].map((end) =>
+      spec.categories[spec.values.indexOf(end(...spec.values))]!
+    );
+    assert.deepEqual(of(0).map(({ answer }) => answer).sort(), ends.sort(), id);
+    const [{ question, answer }] = of(2) as [(typeof turns)[number]];
+    const [x, y] = named(question).map(valueOf);
+    assert.equal(answer, String(Math.abs(x! - y!)), id);
   }
 });
 
