@@ -38,7 +38,11 @@ function conditions(secondRendererItems: string): Condition[] {
     },
     {
       name: "the same, thinking",
-      flags: [...HELD_OUT, "--thinking", ...tasks("arithmetic", "word_problem", "text_sum")],
+      flags: [
+        ...HELD_OUT,
+        "--thinking",
+        ...tasks("arithmetic", "word_problem", "text_sum", "bar_reading"),
+      ],
     },
     { name: "second renderer", flags: ["--items", secondRendererItems] },
     {

@@ -16,7 +16,7 @@ Deno.test("makeNano() --score writes every condition's scores and the card's tab
     const scores = JSON.parse(await Deno.readTextFile(join(folder, "scores.json"))) as CardScore[];
     const of = (condition: string) => scores.filter((score) => score.condition === condition);
     assert.equal(of("makers, new words and typefaces").length, 16);
-    assert.equal(of("the same, thinking").length, 3);
+    assert.equal(of("the same, thinking").length, 4);
     assert.equal(of("handwriting of people").length, 1);
     assert(scores.every(({ count, right }) => count === 1 && right <= 1));
     const card = await Deno.readTextFile(join(folder, "README.md"));

@@ -37,7 +37,7 @@ export const SCENE_TASKS = {
   more: 1,
 };
 
-export const CHART_TASKS = { bar_reading: 2, chart: 2, table: 1 };
+export const CHART_TASKS = { bar_reading: 2, bar_dialogue: 2, chart: 2, table: 1 };
 
 export const CLIP_TASKS = { direction: 1, recolouring: 1, number_frames: 1, growth: 1 };
 

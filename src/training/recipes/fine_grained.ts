@@ -26,4 +26,5 @@ export const fineGrained = supervisedRecipe({
   packing: EDGE_PACKING,
   // A tower of this size never began to read small type from answers alone.
   cueWeight: 0.5,
+  tokenCueWeight: 0.5,
 });

@@ -29,4 +29,5 @@ export const firstReading = supervisedRecipe({
   steps: 8000,
   packing: EDGE_PACKING,
   cueWeight: 1,
+  tokenCueWeight: 0.5,
 });
