@@ -8,6 +8,7 @@ import { Dialer } from "@/cluster/dialer.ts";
 import { capacityOf } from "@/cluster/placement.ts";
 import type { Connection } from "@/cluster/connection.ts";
 import type { Member, Membership } from "@/cluster/membership.ts";
+import { settledBest } from "@/cluster/settled_best.ts";
 import { ClusterTransport } from "@/cluster/transport.ts";
 import { ExpertStore } from "@/model/expert_store.ts";
 import { adapterObstacle } from "@/kernels/webgpu/device.ts";
@@ -304,21 +305,14 @@ async function measureSpeed(bank: ShardExperts, grid: ExpertGrid): Promise<numbe
   await bank.load(place);
   const pairs = { layer: place.layer, rows: new Float32Array(bank.width), rowOfPair: [0] };
   const out = new Float32Array(bank.width);
-  const endMs = systemClock.nowMs() + SPEED_MS;
-  let bestMs = Infinity;
-  for (let i = 0; i < SPEED_SAMPLES_MIN || systemClock.nowMs() < endMs; i++) {
-    const startMs = systemClock.nowMs();
+  const run = () => {
     const pair = { ...pairs, expertOfPair: [place.expert] };
-    if (!bank.computeHere(pair, out)) await bank.compute(pair, out);
-    bestMs = Math.min(bestMs, systemClock.nowMs() - startMs);
-  }
+    return bank.computeHere(pair, out) ? undefined : bank.compute(pair, out);
+  };
+  const bestMs = await settledBest({ run, nowMs: () => systemClock.nowMs() });
   bank.drop(place);
   return 1000 / Math.max(0.001, bestMs);
 }
-
-/** How long the speed is measured, and how often at least. */
-const SPEED_MS = 250;
-const SPEED_SAMPLES_MIN = 8;
 
 function stopSignal(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
