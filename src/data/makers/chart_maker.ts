@@ -174,7 +174,7 @@ export function makeChartDialogue(dice: Dice, settings: MakerSettings): Drawn {
 
 /**
  * A bar chart whose values can be read off exactly: values, extremes, differences. Its thought reads
- * every bar from the left (or the top), then calculates.
+ * every bar from the left (or the top), then names the bar in question or calculates.
  */
 export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBars(dice, settings);
@@ -216,9 +216,11 @@ function drawBars(dice: Dice, settings: MakerSettings): ChartSpec {
   };
 }
 
-function barThought({ categories, values }: ChartSpec, { kind, x, y }: Asked): string {
-  const bars = `${categories.map((name, i) => `${name} ${values[i]}`).join(", ")}.`;
-  if (kind !== "difference") return bars;
+/** All bars, then what was asked for: the one bar, or the calculation. */
+function barThought({ categories, values }: ChartSpec, { kind, x, y, answer }: Asked): string {
+  const bar = (name: string) => `${name} ${values[categories.indexOf(name)]}`;
+  const bars = `${categories.map(bar).join(", ")}.`;
+  if (kind !== "difference") return `${bars} ${bar(kind === "value" ? x! : answer)}.`;
   const [larger, smaller] = [x, y].map((name) => values[categories.indexOf(name!)]!);
   return `${bars} ${subtractionSteps(larger!, smaller!).join(", ")}.`;
 }

@@ -172,10 +172,11 @@ Deno.test("makeBarReading() asks for what the bars show", () => {
     }[question as "value"]();
     assert.equal(turns[0]!.answer, expected, id);
     const bars = spec.categories.map((name, i) => `${name} ${spec.values[i]}`).join(", ");
-    const [read, sum] = turns[0]!.thought!.split(". ");
-    assert.equal(read!.replace(/\.$/, ""), bars, id);
-    assert.equal(sum !== undefined, question === "difference", id);
-    if (sum) assert.ok(sum.endsWith(`=${expected}.`), `${id}: ${sum}`);
+    const [read, found] = turns[0]!.thought!.split(". ");
+    assert.equal(read, bars, id);
+    const barOf = (name: string) => `${name} ${spec.values[spec.categories.indexOf(name)]}.`;
+    if (question === "difference") assert.ok(found!.endsWith(`=${expected}.`), `${id}: ${found}`);
+    else assert.equal(found, barOf(question === "value" ? named[0]! : expected!), id);
     const ends = marks.filter(({ kind }) => kind === "end");
     assert.deepEqual(ends.map(({ label }) => +label), levels, id);
   }
