@@ -40,7 +40,7 @@ export type CommandName = keyof typeof commands;
 /** What follows the name of a command that does several things. */
 const actions: Partial<Record<CommandName, string>> = {
   cluster: "plan|status|drain NODE|rebalance",
-  train: "RECIPE.json|NAME|recipes [NAME]|samples|export|soup|merge|score|probe-experts",
+  train: "RECIPE.json|NAME|recipes [NAME]|samples|export|soup|merge|grow|score|probe-experts",
   bench: "[train]",
 };
 

@@ -1,7 +1,7 @@
 /**
  * What `train` does besides training: shows the shipped recipes, writes samples of the makers as
- * files, hands over to other engines, mixes models, merges low-rank additions, scores models, probes
- * experts.
+ * files, hands over to other engines, mixes and grows models, merges low-rank additions, scores models,
+ * probes experts.
  */
 import { join } from "node:path";
 import { systemClock } from "@/clock.ts";
@@ -19,6 +19,7 @@ import { type Flags, UsageError } from "./flags.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
 import { makerSettings, mixtureOf } from "./train_makers.ts";
+import { growModel } from "./train_grow.ts";
 import { mergeAdapter } from "./train_merge.ts";
 import { probe } from "./train_probe.ts";
 import { score } from "./train_score.ts";
@@ -33,6 +34,7 @@ export const trainActions: Readonly<Record<string, Action>> = {
   export: exportData,
   soup: mixSoup,
   merge: mergeAdapter,
+  grow: growModel,
   score,
   "probe-experts": probe,
 };

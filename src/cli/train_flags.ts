@@ -170,5 +170,21 @@ export const trainFlags: readonly FlagRow[] = [
     value: "COMMAND",
     help: "soup: greedy; run with a folder as last argument, prints a score, the last line counts",
   },
+  ...(["vision", "decoder"] as const).flatMap((part) => [
+    {
+      name: `${part}-layers`,
+      commands,
+      value: "N",
+      ...integer(1, 1000),
+      help: `grow: layers of the ${part === "vision" ? "vision tower" : part}`,
+    },
+    {
+      name: `${part}-mlp`,
+      commands,
+      value: "N",
+      ...integer(1, 1_000_000),
+      help: `grow: width inside its MLPs`,
+    },
+  ]),
   { name: "force", commands, help: "soup: mix models without a common ancestor" },
 ];

@@ -60,6 +60,20 @@ Deno.test("train soup of a model with itself is that model", async () => {
   await Deno.remove(root, { recursive: true });
 });
 
+Deno.test("train grow writes a larger model, and says what it needs", async () => {
+  const root = await Deno.makeTempDir();
+  const out = join(root, "grown");
+  const sizes = ["--vision-layers", "5", "--decoder-mlp", "352"];
+  assert.equal(await run("grow", "--model", nano, "--out", out, ...sizes), 0);
+  const config = JSON.parse(await Deno.readTextFile(join(out, "config.json")));
+  assert.equal(config.vision_config.num_hidden_layers, 5);
+  assert.equal(config.llm_config.intermediate_size, 352);
+  assert.equal(config.llm_config.num_hidden_layers, 3);
+  await assert.rejects(run("grow", "--model", nano, "--out", out), /Say what grows/);
+  await assert.rejects(run("grow", "--out", out, ...sizes), /--model is needed once/);
+  await Deno.remove(root, { recursive: true });
+});
+
 Deno.test("train says what it can do", async () => {
   await assert.rejects(run(), /RECIPE.json, a shipped one, or one of recipes/);
   await assert.rejects(run("bake"), /Unknown recipe "bake", expected one of vit_warmup/);

@@ -1,15 +1,20 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Backend } from "@/kernels/backend.ts";
 import { openBackend } from "@/kernels/open.ts";
+import type { ModelConfig } from "@/model/config.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
+import type { ProgramBatch } from "../packed_forward.ts";
+import { readStore } from "../parameter_values.ts";
 import { Trainer } from "../trainer.ts";
 import { loadTrainable } from "../training_source.ts";
 import { readModelFolder, writeModelFolder } from "./model_folder.ts";
 import { questionTokenizer } from "./question_tokenizer.ts";
 import { randomWeights } from "./random_weights.ts";
 import { growResolution, interpolatedPositions } from "./resolution_growth.ts";
+import { growSize } from "./size_growth.ts";
 import { upcycleModel } from "./sparse_upcycling.ts";
 
 const dense = fileURLToPath(new URL("../../../tests/fixtures/model/dense", import.meta.url));
@@ -20,8 +25,11 @@ async function inFolder(run: (folder: string) => Promise<void>): Promise<void> {
   await Deno.remove(folder, { recursive: true });
 }
 
-/** Log probabilities that a model gives to some tokens of a text. */
-async function logprobs(folder: string): Promise<Float32Array> {
+/** Opens the model in a folder with a trainer of all its parts. */
+async function withTrainer<T>(
+  folder: string,
+  run: (opened: { trainer: Trainer; backend: Backend; config: ModelConfig }) => Promise<T>,
+): Promise<T> {
   const backend = await openBackend({ name: "wasm", threads: 1, training: true });
   try {
     const { checkpoint, config } = await openCheckpoint({ folder: diskFolder(folder) });
@@ -29,6 +37,17 @@ async function logprobs(folder: string): Promise<Float32Array> {
     checkpoint.close();
     const optimizer = { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, normMax: 1 };
     const trainer = new Trainer({ backend, model, optimizer });
+    const result = await run({ trainer, backend, config });
+    trainer.close();
+    return result;
+  } finally {
+    await backend.close();
+  }
+}
+
+/** Log probabilities that a model gives to some tokens of a text. */
+function logprobs(folder: string): Promise<Float32Array> {
+  return withTrainer(folder, async ({ trainer }) => {
     const scores = await trainer.score({
       tokenIds: Int32Array.of(3, 17, 40, 8, 21),
       positions: Int32Array.of(0, 1, 2, 3, 4),
@@ -38,11 +57,27 @@ async function logprobs(folder: string): Promise<Float32Array> {
       targets: Int32Array.of(40, 8, 21, 2),
       weights: new Float32Array(4).fill(1),
     });
-    trainer.close();
     return scores.logprobs;
-  } finally {
-    await backend.close();
-  }
+  });
+}
+
+/** A tile with a white half, then a few tokens. */
+function pictureBatch(
+  { preprocess: { tileSize }, vision, mergeFactor }: ModelConfig,
+): ProgramBatch {
+  const tiles = new Uint8Array(tileSize * tileSize * 3);
+  tiles.fill(255, tiles.length / 2);
+  const visual = (tileSize / vision.patchSize / mergeFactor) ** 2;
+  const rows = visual + 4;
+  return {
+    tokenIds: Int32Array.from({ length: rows }, (_, i) => i < visual ? 3 : 5 + i - visual),
+    positions: Int32Array.from({ length: rows }, (_, i) => i),
+    tiles,
+    visualRows: Int32Array.from({ length: visual }, (_, i) => i),
+    scoredRows: Int32Array.of(rows - 3, rows - 2, rows - 1),
+    targets: Int32Array.of(7, 8, 9),
+    weights: new Float32Array(3).fill(1),
+  };
 }
 
 Deno.test("a model upcycled without noise answers like the dense one", () =>
@@ -93,6 +128,51 @@ Deno.test("growResolution() interpolates positions and changes the sizes that fi
   assert.equal(config.vision_config.hidden_size, model.config.vision.hiddenWidth);
   const patches = (2 * tileSize / model.config.vision.patchSize) ** 2;
   assert.deepEqual(grown.tensors.get("vision.position")!.shape.slice(0, 2), [1, patches]);
+});
+
+Deno.test("growSize() makes a deeper and wider model that answers the same, and learns", () =>
+  inFolder(async (folder) => {
+    const model = await readModelFolder(dense);
+    const { vision, decoder } = model.config;
+    const grown = await growSize(model, {
+      visionLayers: vision.layers + 1,
+      visionMlp: vision.intermediateWidth + 12,
+      decoderLayers: decoder.layers + 2,
+      decoderMlp: decoder.intermediateWidth + 8,
+    }, 3);
+    await writeModelFolder(folder, grown, "F32");
+    const { config } = await readModelFolder(folder);
+    assert.deepEqual(
+      [config.vision.layers, config.decoder.layers],
+      [vision.layers + 1, decoder.layers + 2],
+    );
+    const scoresOf = (folder: string) =>
+      withTrainer(folder, async ({ trainer, config }) => {
+        return (await trainer.score(pictureBatch(config))).logprobs;
+      });
+    const [expected, actual] = [await scoresOf(dense), await scoresOf(folder)];
+    for (const [i, value] of expected.entries()) {
+      assert.ok(Math.abs(value - actual[i]!) < 1e-5, `${value} and ${actual[i]}`);
+    }
+    await withTrainer(folder, async ({ trainer, backend, config }) => {
+      const { set } = trainer.model;
+      set.choose(backend, () => true);
+      await trainer.step([pictureBatch(config)], () => ({ rate: 0.01, decay: 0 }));
+      for (const name of [`vision.${vision.layers}.down`, `decoder.${decoder.layers + 1}.output`]) {
+        const { store } = set.parameters.find((one) => one.name === `${name}.weight`)!;
+        assert.ok((await readStore(backend, store)).some((value) => value !== 0), name);
+      }
+    });
+  }));
+
+Deno.test("growSize() names what cannot be", async () => {
+  const model = await readModelFolder(dense);
+  const { layers } = model.config.vision;
+  const problem = new RegExp(`the vision's layers are ${layers} and cannot become ${layers - 1}`);
+  await assert.rejects(growSize(model, { visionLayers: layers - 1 }, 1), problem);
+  const options = { experts: 4, expertsPerToken: 2, noise: 0, seed: 1 };
+  const sparse = upcycleModel(model, options);
+  await assert.rejects(growSize(sparse, { decoderMlp: 10_000 }, 1), /its decoder has experts/);
 });
 
 Deno.test("randomWeights() give a whole model that loads, the same for the same seed", () =>
