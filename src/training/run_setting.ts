@@ -46,11 +46,9 @@ export async function openSetting(
   if (cues.length > 0) {
     model = { ...model, set: new ParameterSet([...model.set.parameters, ...asked]) };
   }
-  const { lora, trainable, data: { seed } } = recipe;
+  const { lora, data: { seed } } = recipe;
   if (lora) model = await addLowRank(backend, model, { lora, seed });
-  const learns = ({ part, info: { places } }: Parameter) =>
-    places.length === 0 || (trainable as readonly ModelPart[]).includes(part);
-  model.set.choose(backend, learns);
+  model.set.choose(backend, (parameter) => learns(parameter, recipe));
   const { kind, momentum, betas: [beta1, beta2], epsilon, clipNorm } = recipe.optimizer;
   const trainer = new Trainer({
     backend,
@@ -79,6 +77,20 @@ export async function openSetting(
     parts,
     ...await openModelText(modelFolder, config, { withCues: cues.length > 0 }),
   };
+}
+
+/** Whether a recipe teaches a parameter. What no checkpoint has (cues, low-rank factors) always learns. */
+function learns(
+  { name, part, info: { places } }: Parameter,
+  { trainable, frozenLayers }: Pick<TrainingRecipe, "trainable" | "frozenLayers">,
+): boolean {
+  if (places.length === 0) return true;
+  if (!(trainable as readonly ModelPart[]).includes(part)) return false;
+  const frozen = part === "vision" || part === "decoder" ? frozenLayers?.[part] : undefined;
+  if (frozen === undefined) return true;
+  const [, place] = name.split(".");
+  // Patches, positions and embeddings lie before the layers, norm and head behind them.
+  return /^\d+$/.test(place!) ? Number(place) >= frozen : place === "norm" || place === "head";
 }
 
 /** The heads for cues that the recipe wants. */

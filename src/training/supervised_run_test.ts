@@ -6,6 +6,7 @@ import { openWasmBackend } from "@/kernels/wasm/backend.ts";
 import { inTemporaryFolder } from "../../tests/temporary_folder.ts";
 import { runRecipe } from "./recipe_run.ts";
 import { parseRecipe, type SupervisedRecipe } from "./recipes/recipe.ts";
+import { readStore } from "./parameter_values.ts";
 import { openSetting, type RunSetting } from "./run_setting.ts";
 import { encodeSnapshot, takeSnapshot } from "./run_snapshot.ts";
 import { StageSamples } from "./stage_samples.ts";
@@ -38,6 +39,39 @@ async function withRun(
   setting.model.set.close(backend);
   await backend.close();
 }
+
+Deno.test("the first layers of a part stay as they were, and all that lies before them", () => {
+  const recipe = recipeOf({
+    trainable: ["vision", "decoder"],
+    frozenLayers: { vision: 1, decoder: 1 },
+    data: { mixture: { digit: 1 } },
+  });
+  return withRun(recipe, async (run, { backend, model: { set } }) => {
+    const read = async () => {
+      const values = new Map<string, Float32Array>();
+      for (const { name, store } of set.parameters) {
+        values.set(name, await readStore(backend, store));
+      }
+      return values;
+    };
+    const before = await read();
+    for (let step = 0; step < 3; step++) await run.step();
+    const after = await read();
+    const moved = (name: string) =>
+      after.get(name)!.some((value, i) => value !== before.get(name)![i]);
+    const stays = /^(adapter\.|vision\.(0|patch|patchNorm|position)\b|decoder\.(0|embedding)\b)/;
+    for (const name of before.keys()) {
+      // Experts that no token chose, and gates of probabilities that are all the same, may rest.
+      if (name.includes(".experts.") && !stays.test(name)) continue;
+      assert.equal(moved(name), !stays.test(name), name);
+    }
+  });
+});
+
+Deno.test("layers of a part that is frozen as a whole cannot be chosen", () => {
+  const wrong = () => recipeOf({ trainable: ["adapter"], frozenLayers: { decoder: 1 } });
+  assert.throws(wrong, /frozenLayers.decoder.*all of the decoder is frozen/s);
+});
 
 const json = (value: unknown) => JSON.parse(JSON.stringify(value));
 

@@ -115,6 +115,8 @@ const training = {
   purpose,
   /** Parts that learn as a whole. */
   trainable: z.array(part),
+  /** First layers of a part that stay as they are, and all that lies before them. */
+  frozenLayers: z.partialRecord(z.enum(["vision", "decoder"]), count).exactOptional(),
   data,
   optimizer,
   schedule: schedule.prefault({ kind: "constant" }),
@@ -222,6 +224,10 @@ function* contradictions(recipe: Recipe): Generator<{ field: string; problem: st
   if (problem) yield { field: "schedule", problem };
   if (recipe.trainable.length === 0 && !recipe.lora) {
     yield { field: "trainable", problem: "nothing learns" };
+  }
+  for (const frozen of ["vision", "decoder"] as const) {
+    if (recipe.frozenLayers?.[frozen] === undefined || recipe.trainable.includes(frozen)) continue;
+    yield { field: `frozenLayers.${frozen}`, problem: `all of the ${frozen} is frozen` };
   }
   if (recipe.lora && recipe.trainable.includes("decoder")) {
     yield { field: "trainable", problem: "the decoder learns as a whole and by lora" };
