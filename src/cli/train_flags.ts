@@ -183,7 +183,7 @@ export const trainFlags: readonly FlagRow[] = [
       commands,
       value: "N",
       ...integer(1, 1_000_000),
-      help: `grow: width inside its MLPs`,
+      help: `grow: width inside the MLPs of the ${part === "vision" ? "vision tower" : part}`,
     },
   ]),
   { name: "force", commands, help: "soup: mix models without a common ancestor" },

@@ -177,7 +177,7 @@ export function makeChartDialogue(dice: Dice, settings: MakerSettings): Drawn {
  * every bar from the left (or the top), then names the bar in question or calculates.
  */
 export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
-  const spec = drawBars(dice, settings);
+  const spec = drawBarSpec(dice, settings);
   const kinds: ChartQuestionKind[] = ["value", "value", "highest", "lowest", "difference"];
   const kind = dice.pick(kinds);
   const asked = questionsOf(spec, dice).filter((question) => question.kind === kind);
@@ -189,7 +189,7 @@ export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
 
 /** Every bar's value and all that follows from them, asked in any order: one picture teaches it all. */
 export function makeBarDialogue(dice: Dice, settings: MakerSettings): Drawn {
-  const spec = drawBars(dice, settings);
+  const spec = drawBarSpec(dice, settings);
   const values = spec.categories.map((x, i): Asked => ({
     kind: "value",
     x,
@@ -204,7 +204,7 @@ export function makeBarDialogue(dice: Dice, settings: MakerSettings): Drawn {
 }
 
 /** At the start of a curriculum two bars with their values printed. */
-function drawBars(dice: Dice, settings: MakerSettings): ChartSpec {
+function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
   const drawn = drawChartSpec("bar", dice);
   const isShort = settings.lengthMax < 5;
   const count = isShort ? 2 : drawn.categories.length;
