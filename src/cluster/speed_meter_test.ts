@@ -61,3 +61,12 @@ Deno.test("SpeedMeter.announcement() tells large changes that stay, now and then
   nowMs = work(meter, { fromMs: nowMs, forMs: limits.speedAnnounceMs / 2, pairs: 4, pairMs: 8 });
   assert.equal(meter.announcement(nowMs), undefined, "not so soon after the last word");
 });
+
+Deno.test("SpeedMeter.speed() is nominal while calls take what calls take, slower than a tight loop", () => {
+  const meter = new SpeedMeter(100_000, 0);
+  // 0.03 ms a pair in calls, 0.01 in the loop at the start: the same on every machine of its kind.
+  const nowMs = work(meter, { fromMs: 0, forMs: 2000, pairs: 1, pairMs: 0.03 });
+  assert.equal(Math.round(meter.speed(nowMs)), 100_000);
+  const laterMs = work(meter, { fromMs: nowMs, forMs: 10_000, pairs: 1, pairMs: 0.12 });
+  assert.ok(meter.speed(laterMs) < 50_000, `${meter.speed(laterMs)}`);
+});
