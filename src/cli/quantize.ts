@@ -6,6 +6,7 @@ import { precisionLabel, precisionOf } from "@/weights/precision.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { backendFlags } from "./backend_flags.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { outFolder } from "./folder_flags.ts";
 import { precisionFlags } from "./precision_flags.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { quantizeTable, sizeText } from "./quantize_table.ts";
@@ -15,8 +16,7 @@ import { printError, printLine } from "./terminal.ts";
 const MIB = 1024 * 1024;
 
 export async function quantize(flags: Flags): Promise<number> {
-  const out = flags.string("out");
-  if (out === undefined) throw new UsageError("--out is missing, expected a folder to write");
+  const out = outFolder(flags);
   const precision = precisionOf(precisionFlags(flags));
   if (precision.quantisation === "none" && precision.vision === "none") {
     throw new UsageError("--quant is missing, expected q8 or q4");

@@ -16,6 +16,7 @@ import type { Recipe } from "@/training/recipes/recipe.ts";
 import { allRecipes, shippedRecipe } from "@/training/recipes/recipe_book.ts";
 import { openRecipe } from "@/training/recipes/recipe_file.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { outFolder } from "./folder_flags.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
 import { makerSettings, mixtureOf } from "./train_makers.ts";
@@ -44,12 +45,6 @@ function recipes(_: Flags, [name]: readonly string[]): Promise<number> {
   if (name !== undefined) printLine(JSON.stringify(shippedRecipe(name), null, 2));
   else for (const { name, purpose } of allRecipes) printLine(`${name.padEnd(18)} ${purpose}`);
   return Promise.resolve(0);
-}
-
-function outFolder(flags: Flags): string {
-  const out = flags.string("out");
-  if (out === undefined) throw new UsageError("--out is missing, expected a folder to write");
-  return out;
 }
 
 async function readRecipe(flags: Flags): Promise<Recipe | undefined> {

@@ -170,20 +170,20 @@ export const trainFlags: readonly FlagRow[] = [
     value: "COMMAND",
     help: "soup: greedy; run with a folder as last argument, prints a score, the last line counts",
   },
-  ...(["vision", "decoder"] as const).flatMap((part) => [
+  ...[["vision", "vision tower"], ["decoder", "decoder"]].flatMap(([part, title]) => [
     {
       name: `${part}-layers`,
       commands,
       value: "N",
       ...integer(1, 1000),
-      help: `grow: layers of the ${part === "vision" ? "vision tower" : part}`,
+      help: `grow: layers of the ${title}`,
     },
     {
       name: `${part}-mlp`,
       commands,
       value: "N",
       ...integer(1, 1_000_000),
-      help: `grow: width inside the MLPs of the ${part === "vision" ? "vision tower" : part}`,
+      help: `grow: width inside the MLPs of the ${title}`,
     },
   ]),
   { name: "force", commands, help: "soup: mix models without a common ancestor" },

@@ -2,15 +2,12 @@
 import { readModelFolder, writeModelFolder } from "@/training/making/model_folder.ts";
 import { growSize } from "@/training/making/size_growth.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { onlyModel, outFolder } from "./folder_flags.ts";
 import { printLine } from "./terminal.ts";
 
 export async function growModel(flags: Flags): Promise<number> {
-  const [model, second] = flags.list("model");
-  const out = flags.string("out");
-  if (model === undefined || second !== undefined) {
-    throw new UsageError("--model is needed once, expected the model to grow");
-  }
-  if (out === undefined) throw new UsageError("--out is missing, expected a folder to write");
+  const model = onlyModel(flags, "the model to grow");
+  const out = outFolder(flags);
   const sizes = {
     visionLayers: flags.number("vision-layers"),
     visionMlp: flags.number("vision-mlp"),

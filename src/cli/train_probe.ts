@@ -16,7 +16,8 @@ import { StageSamples } from "@/training/stage_samples.ts";
 import { loadTrainable } from "@/training/training_source.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { backendFlags } from "./backend_flags.ts";
-import { type Flags, UsageError } from "./flags.ts";
+import type { Flags } from "./flags.ts";
+import { onlyModel } from "./folder_flags.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
 import { mixtureOf } from "./train_makers.ts";
@@ -27,10 +28,7 @@ const SAMPLES = 32;
 const BOUND = 4;
 
 export async function probe(flags: Flags): Promise<number> {
-  const [folder, second] = flags.list("model");
-  if (folder === undefined || second !== undefined) {
-    throw new UsageError("--model is needed once, expected a model with experts");
-  }
+  const folder = onlyModel(flags, "a model with experts");
   const data = await dataOf(flags);
   const weights = Object.entries(data.mixture).filter(([, weight]) => weight! > 0);
   const backend = await openBackend({ ...backendFlags(flags), training: true });

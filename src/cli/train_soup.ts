@@ -3,12 +3,12 @@ import { systemClock } from "@/clock.ts";
 import { OperatingError } from "@/errors.ts";
 import { chooseGreedily, type Ingredient, openIngredient, writeSoup } from "@/training/soup.ts";
 import { type Flags, UsageError } from "./flags.ts";
+import { outFolder } from "./folder_flags.ts";
 import { ProgressLine } from "./progress_line.ts";
 import { printLine } from "./terminal.ts";
 
 export async function mixSoup(flags: Flags): Promise<number> {
-  const out = flags.string("out");
-  if (out === undefined) throw new UsageError("--out is missing, expected a folder to write");
+  const out = outFolder(flags);
   const folders = flags.list("model");
   if (folders.length < 2) throw new UsageError("--model is given once, a soup needs two or more");
   const force = flags.on("force");
