@@ -83,7 +83,7 @@ Deno.test("the openai npm client chats, streams, reads logprobs and errors", asy
 });
 
 const python = await probeCommand("python-openai", {
-  commands: ["python3", Deno.env.get("FLOTILLA_PYTHON") ?? "python3"],
+  commands: [Deno.env.get("FLOTILLA_PYTHON") ?? "python3"],
   arguments: ["-c", "import openai"],
 });
 
