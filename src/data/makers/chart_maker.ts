@@ -118,19 +118,7 @@ function chartSample(
   const face = pickFace(dice, settings, CHART_LETTERS);
   const { canvas, marks } = drawChart(spec, { width, height, face, dice });
   spoil(canvas, dice, settings.spoiling);
-  const turns = asked.map(({ kind, x, y, answer, answerKind, thought }): Turn => ({
-    question: phrase(wordings(chartQuestions[kind]), {
-      dice,
-      wording: settings.wording,
-      holes: {
-        ...(x !== undefined && { x }),
-        ...(y !== undefined && { y }),
-        numeric: answerKind === "number",
-      },
-    }),
-    ...(thought !== undefined && { thought }),
-    answer,
-  }));
+  const turns = asked.map((one) => turnOf(one, { dice, settings }));
   return {
     task,
     pictures: [canvas],
@@ -142,6 +130,22 @@ function chartSample(
       facts: { spec, question: asked[0].kind, caption: captionOf(spec), face: face.name },
     },
   };
+}
+
+function turnOf(
+  { kind, x, y, answer, answerKind, thought }: Asked,
+  { dice, settings }: { dice: Dice; settings: MakerSettings },
+): Turn {
+  const question = phrase(wordings(chartQuestions[kind]), {
+    dice,
+    wording: settings.wording,
+    holes: {
+      ...(x !== undefined && { x }),
+      ...(y !== undefined && { y }),
+      numeric: answerKind === "number",
+    },
+  });
+  return { question, ...(thought !== undefined && { thought }), answer };
 }
 
 /** Any of the eight kinds, any question it answers. */
@@ -178,13 +182,35 @@ export function makeChartDialogue(dice: Dice, settings: MakerSettings): Drawn {
  */
 export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBarSpec(dice, settings);
+  return chartSample("bar_reading", { spec, asked: [drawBarQuestion(spec, dice)], dice, settings });
+}
+
+function drawBarQuestion(spec: ChartSpec, dice: Dice): Asked {
   const kinds: ChartQuestionKind[] = ["value", "value", "highest", "lowest", "difference"];
   const kind = dice.pick(kinds);
   const asked = questionsOf(spec, dice).filter((question) => question.kind === kind);
   assert(asked.length > 0, "a bar chart answers this kind of question");
   const picked = dice.pick(asked);
-  const thought = barThought(spec, picked);
-  return chartSample("bar_reading", { spec, asked: [{ ...picked, thought }], dice, settings });
+  return { ...picked, thought: barThought(spec, picked) };
+}
+
+/**
+ * The same of bars that the question lists, without a picture: to find what was asked for among what
+ * was read, at a fraction of the cost.
+ */
+export function makeTextBars(dice: Dice, settings: MakerSettings): Drawn {
+  const spec = drawBarSpec(dice, settings);
+  const asked = drawBarQuestion(spec, dice);
+  const turn = turnOf(asked, { dice, settings });
+  const { answerKind, kind } = asked;
+  return {
+    task: "text_bars",
+    pictures: [],
+    isClip: false,
+    turns: [{ ...turn, question: `${barsOf(spec)} ${turn.question}` }],
+    marks: [],
+    truth: { answerKind, facts: { spec, question: kind } },
+  };
 }
 
 /** Every bar's value and all that follows from them, asked in any order: one picture teaches it all. */
@@ -216,13 +242,28 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
   };
 }
 
-/** All bars, then what was asked for: the one bar, or the calculation. */
-function barThought({ categories, values }: ChartSpec, { kind, x, y, answer }: Asked): string {
-  const bar = (name: string) => `${name} ${values[categories.indexOf(name)]}`;
-  const bars = `${categories.map(bar).join(", ")}.`;
-  if (kind !== "difference") return `${bars} ${bar(kind === "value" ? x! : answer)}.`;
-  const [larger, smaller] = [x, y].map((name) => values[categories.indexOf(name!)]!);
-  return `${bars} ${subtractionSteps(larger!, smaller!).join(", ")}.`;
+/**
+ * What is asked for, all bars, then the one bar, or the two and the calculation. A small decoder
+ * rarely looks back to a question behind a list; to the start of its own thought it does.
+ */
+function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
+  if (kind !== "difference") {
+    const wanted = kind === "value" ? x! : kind;
+    return `${wanted}? ${barsOf(spec)} ${barOf(spec, kind === "value" ? x! : answer)}.`;
+  }
+  const [larger, smaller] = [valueOf(spec, x!), valueOf(spec, y!)];
+  const pair = `${barOf(spec, x!)}, ${barOf(spec, y!)}. ${larger}-${smaller}.`;
+  const steps = subtractionSteps(larger, smaller).join(", ");
+  return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
+}
+
+const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
+  values[categories.indexOf(name)]!;
+
+const barOf = (spec: ChartSpec, name: string): string => `${name} ${valueOf(spec, name)}`;
+
+function barsOf(spec: ChartSpec): string {
+  return `${spec.categories.map((name) => barOf(spec, name)).join(", ")}.`;
 }
 
 const columnTitles = ["size", "cost", "age", "score", "count"];

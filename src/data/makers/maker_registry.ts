@@ -10,6 +10,7 @@ import {
   makeChartCaption,
   makeChartDialogue,
   makeTable,
+  makeTextBars,
 } from "./chart_maker.ts";
 import { makeDirection, makeGrowth, makeNumberFrames, makeRecolouring } from "./frames_maker.ts";
 import { builtInFaces } from "./lettering_scene.ts";
@@ -53,6 +54,7 @@ export const makers = {
   more: makeMore,
   bar_reading: makeBarReading,
   bar_dialogue: makeBarDialogue,
+  text_bars: makeTextBars,
   chart: makeChart,
   chart_caption: makeChartCaption,
   table: makeTable,

@@ -171,16 +171,57 @@ Deno.test("makeBarReading() asks for what the bars show", () => {
       difference: () => String(Math.abs(values[0]! - values[1]!)),
     }[question as "value"]();
     assert.equal(turns[0]!.answer, expected, id);
-    const bars = spec.categories.map((name, i) => `${name} ${spec.values[i]}`).join(", ");
-    const [read, found] = turns[0]!.thought!.split(". ");
-    assert.equal(read, bars, id);
-    const barOf = (name: string) => `${name} ${spec.values[spec.categories.indexOf(name)]}.`;
-    if (question === "difference") assert.ok(found!.endsWith(`=${expected}.`), `${id}: ${found}`);
-    else assert.equal(found, barOf(question === "value" ? named[0]! : expected!), id);
+    assert.ok(turns[0]!.thought!.includes(`? ${barsOf(spec)}. `), id);
+    assertBarFound(turns[0]!, { spec, question, named, id });
     const ends = marks.filter(({ kind }) => kind === "end");
     assert.deepEqual(ends.map(({ label }) => +label), levels, id);
   }
 });
+
+Deno.test("makeTextBars() lists the bars, and thinks as for a picture of them", () => {
+  for (const { id, turns: [turn], truth, pictures } of samplesOf("text_bars", 60)) {
+    const { spec, question } = truth.facts as {
+      spec: { categories: string[]; values: number[] };
+      question: string;
+    };
+    assert.equal(pictures.length, 0, id);
+    const [bars, asked] = turn!.question.split(/\. (.*)/s);
+    assert.equal(bars, barsOf(spec), id);
+    assert.ok(turn!.thought!.includes(`? ${bars}. `), id);
+    const named = spec.categories.filter((name) => asked!.split(/\W/).includes(name));
+    assertBarFound(turn!, { spec, question, named, id });
+  }
+});
+
+interface Bars {
+  readonly categories: string[];
+  readonly values: number[];
+}
+
+function barsOf({ categories, values }: Bars): string {
+  return categories.map((name, i) => `${name} ${values[i]}`).join(", ");
+}
+
+/** The thought starts with what is asked for and ends with that bar, or with the difference of two. */
+function assertBarFound(
+  { thought, answer }: { thought?: string; answer: string },
+  { spec, question, named, id }: { spec: Bars; question: string; named: string[]; id: string },
+): void {
+  const [wanted, rest] = thought!.split("? ") as [string, string];
+  const found = rest.slice(barsOf(spec).length + 2);
+  const valueOf = (name: string) => spec.values[spec.categories.indexOf(name)]!;
+  if (question === "difference") {
+    const [x, y] = wanted.split("-") as [string, string];
+    assert.deepEqual([x, y].sort(), [...named].sort(), id);
+    const pair = `${x} ${valueOf(x)}, ${y} ${valueOf(y)}. ${valueOf(x)}-${valueOf(y)}. `;
+    assert.ok(found.startsWith(pair) && found.endsWith(`=${answer}.`), `${id}: ${found}`);
+    assert.equal(answer, String(valueOf(x) - valueOf(y)), id);
+    return;
+  }
+  const name = question === "value" ? named[0]! : answer;
+  assert.equal(wanted, question === "value" ? name : question, id);
+  assert.equal(found, `${name} ${valueOf(name)}.`, id);
+}
 
 Deno.test("makeChartCaption() says what each bar stands for, in order", () => {
   let bars = 0;

@@ -11,7 +11,7 @@ export const longCot = supervisedRecipe({
   trainable: ["vision", "adapter", "decoder"],
   data: {
     seed: 41,
-    mixture: { ...REASONING_TASKS, word: 0.5, count: 0.5 },
+    mixture: { ...REASONING_TASKS, bar_reading: 2, text_bars: 2, word: 0.5, count: 0.5 },
     thinkingShare: 1,
   },
   optimizer: { ...EDGE_OPTIMIZER, peakRate: 2e-4 },
