@@ -54,8 +54,8 @@ export function questionsOf(spec: ChartSpec, dice: Dice): Asked[] {
   const [larger, smaller] = values[i]! >= values[j]! ? [i, j] : [j, i];
   const pair = { x: categories[larger]!, y: categories[smaller]! };
   asked.push(
-    { ...number("value", values[i]!), x: categories[i]! },
-    { ...number("value", values[j]!), x: categories[j]! },
+    valueQuestion(spec, i),
+    valueQuestion(spec, j),
     { kind: "highest", answer: extreme(spec, Math.max), answerKind: "word" },
     { kind: "lowest", answer: extreme(spec, Math.min), answerKind: "word" },
     { ...number("difference", values[larger]! - values[smaller]!), ...pair },
@@ -74,6 +74,10 @@ export function questionsOf(spec: ChartSpec, dice: Dice): Asked[] {
     asked.push({ kind: "trend", answer: trend, answerKind: "word" });
   }
   return asked;
+}
+
+function valueQuestion({ categories, values }: ChartSpec, i: number): Asked {
+  return { kind: "value", x: categories[i]!, answer: String(values[i]), answerKind: "number" };
 }
 
 function extreme({ values, categories }: ChartSpec, best: (...of: number[]) => number): string {
@@ -216,12 +220,7 @@ export function makeTextBars(dice: Dice, settings: MakerSettings): Drawn {
 /** Every bar's value and all that follows from them, asked in any order: one picture teaches it all. */
 export function makeBarDialogue(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBarSpec(dice, settings);
-  const values = spec.categories.map((x, i): Asked => ({
-    kind: "value",
-    x,
-    answer: String(spec.values[i]),
-    answerKind: "number",
-  }));
+  const values = spec.categories.map((_, i) => valueQuestion(spec, i));
   const follows = ["highest", "lowest", "difference"];
   const others = questionsOf(spec, dice).filter(({ kind }) => follows.includes(kind));
   const [first, ...rest] = dice.shuffled([...values, ...others]);
