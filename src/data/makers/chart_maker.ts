@@ -242,18 +242,27 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 }
 
 /**
- * What is asked for, all bars, then the one bar, or the two and the calculation. A small decoder
- * rarely looks back to a question behind a list; to the start of its own thought it does.
+ * What is asked for and all bars; then the one bar, or the two and the calculation. For an extreme
+ * every bar is followed by the best so far. A small decoder rarely looks back to a question behind a
+ * list, and cannot compare many values at once; its own last words it can use.
  */
-function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
-  if (kind !== "difference") {
-    const wanted = kind === "value" ? x! : kind;
-    return `${wanted}? ${barsOf(spec)} ${barOf(spec, kind === "value" ? x! : answer)}.`;
+function barThought(spec: ChartSpec, { kind, x, y }: Asked): string {
+  if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
+  if (kind === "difference") {
+    const [larger, smaller] = [valueOf(spec, x!), valueOf(spec, y!)];
+    const pair = `${barOf(spec, x!)}, ${barOf(spec, y!)}. ${larger}-${smaller}.`;
+    const steps = subtractionSteps(larger, smaller).join(", ");
+    return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
   }
-  const [larger, smaller] = [valueOf(spec, x!), valueOf(spec, y!)];
-  const pair = `${barOf(spec, x!)}, ${barOf(spec, y!)}. ${larger}-${smaller}.`;
-  const steps = subtractionSteps(larger, smaller).join(", ");
-  return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
+  const isBetter = kind === "highest"
+    ? (value: number, best: number) => value > best
+    : (value: number, best: number) => value < best;
+  let best = spec.categories[0]!;
+  const rounds = spec.categories.slice(1).map((name) => {
+    if (isBetter(valueOf(spec, name), valueOf(spec, best))) best = name;
+    return `${barOf(spec, name)}: ${barOf(spec, best)}`;
+  });
+  return `${kind}? ${[barOf(spec, spec.categories[0]!), ...rounds].join(", ")}.`;
 }
 
 const valueOf = ({ categories, values }: ChartSpec, name: string): number =>

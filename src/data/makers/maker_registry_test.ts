@@ -171,7 +171,6 @@ Deno.test("makeBarReading() asks for what the bars show", () => {
       difference: () => String(Math.abs(values[0]! - values[1]!)),
     }[question as "value"]();
     assert.equal(turns[0]!.answer, expected, id);
-    assert.ok(turns[0]!.thought!.includes(`? ${barsOf(spec)}. `), id);
     assertBarFound(turns[0]!, { spec, question, named, id });
     const ends = marks.filter(({ kind }) => kind === "end");
     assert.deepEqual(ends.map(({ label }) => +label), levels, id);
@@ -187,7 +186,6 @@ Deno.test("makeTextBars() lists the bars, and thinks as for a picture of them", 
     assert.equal(pictures.length, 0, id);
     const [bars, asked] = turn!.question.split(/\. (.*)/s);
     assert.equal(bars, barsOf(spec), id);
-    assert.ok(turn!.thought!.includes(`? ${bars}. `), id);
     const named = spec.categories.filter((name) => asked!.split(/\W/).includes(name));
     assertBarFound(turn!, { spec, question, named, id });
   }
@@ -202,25 +200,43 @@ function barsOf({ categories, values }: Bars): string {
   return categories.map((name, i) => `${name} ${values[i]}`).join(", ");
 }
 
-/** The thought starts with what is asked for and ends with that bar, or with the difference of two. */
+/**
+ * The thought starts with what is asked for and all bars, and ends with that bar, or with the
+ * difference of two; an extreme is the best so far after every bar.
+ */
 function assertBarFound(
   { thought, answer }: { thought?: string; answer: string },
   { spec, question, named, id }: { spec: Bars; question: string; named: string[]; id: string },
 ): void {
   const [wanted, rest] = thought!.split("? ") as [string, string];
-  const found = rest.slice(barsOf(spec).length + 2);
   const valueOf = (name: string) => spec.values[spec.categories.indexOf(name)]!;
-  if (question === "difference") {
-    const [x, y] = wanted.split("-") as [string, string];
-    assert.deepEqual([x, y].sort(), [...named].sort(), id);
-    const pair = `${x} ${valueOf(x)}, ${y} ${valueOf(y)}. ${valueOf(x)}-${valueOf(y)}. `;
-    assert.ok(found.startsWith(pair) && found.endsWith(`=${answer}.`), `${id}: ${found}`);
-    assert.equal(answer, String(valueOf(x) - valueOf(y)), id);
+  if (question === "highest" || question === "lowest") {
+    assert.equal(wanted, question, id);
+    const rounds = rest.replace(/\.$/, "").split(", ").map((round) => round.split(": "));
+    assert.equal(rounds.map(([bar]) => bar).join(", "), barsOf(spec), id);
+    const sign = question === "highest" ? 1 : -1;
+    for (const [i, [, best]] of rounds.entries()) {
+      if (i === 0) continue;
+      const [name, value] = best!.split(" ");
+      assert.equal(valueOf(name!), Number(value), id);
+      const seen = spec.values.slice(0, i + 1).map((value) => sign * value);
+      assert.equal(sign * Number(value), Math.max(...seen), id);
+    }
+    assert.equal(rounds.at(-1)![1], `${answer} ${valueOf(answer)}`, id);
     return;
   }
-  const name = question === "value" ? named[0]! : answer;
-  assert.equal(wanted, question === "value" ? name : question, id);
-  assert.equal(found, `${name} ${valueOf(name)}.`, id);
+  assert.ok(rest.startsWith(`${barsOf(spec)}. `), id);
+  const found = rest.slice(barsOf(spec).length + 2);
+  if (question === "value") {
+    assert.equal(wanted, named[0], id);
+    assert.equal(found, `${wanted} ${valueOf(wanted)}.`, id);
+    return;
+  }
+  const [x, y] = wanted.split("-") as [string, string];
+  assert.deepEqual([x, y].sort(), [...named].sort(), id);
+  const pair = `${x} ${valueOf(x)}, ${y} ${valueOf(y)}. ${valueOf(x)}-${valueOf(y)}. `;
+  assert.ok(found.startsWith(pair) && found.endsWith(`=${answer}.`), `${id}: ${found}`);
+  assert.equal(answer, String(valueOf(x) - valueOf(y)), id);
 }
 
 Deno.test("makeChartCaption() says what each bar stands for, in order", () => {
