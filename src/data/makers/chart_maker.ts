@@ -243,8 +243,8 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 
 /**
  * What is asked for and all bars; then the one bar, or the two and the calculation. For an extreme
- * every bar is followed by the best so far. A small decoder rarely looks back to a question behind a
- * list, and cannot compare many values at once; its own last words it can use.
+ * every bar is compared with the best so far. A small decoder rarely looks back to a question behind
+ * a list, and cannot compare many values at once; its own last words it can use.
  */
 function barThought(spec: ChartSpec, { kind, x, y }: Asked): string {
   if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
@@ -254,15 +254,14 @@ function barThought(spec: ChartSpec, { kind, x, y }: Asked): string {
     const steps = subtractionSteps(larger, smaller).join(", ");
     return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
   }
-  const isBetter = kind === "highest"
-    ? (value: number, best: number) => value > best
-    : (value: number, best: number) => value < best;
-  let best = spec.categories[0]!;
-  const rounds = spec.categories.slice(1).map((name) => {
-    if (isBetter(valueOf(spec, name), valueOf(spec, best))) best = name;
-    return `${barOf(spec, name)}: ${barOf(spec, best)}`;
+  const [first, ...others] = spec.categories;
+  let best = first!;
+  const rounds = others.map((name) => {
+    const isMore = valueOf(spec, name) > valueOf(spec, best);
+    if (isMore === (kind === "highest")) best = name;
+    return `${barOf(spec, name)} ${isMore ? "more" : "less"}: ${barOf(spec, best)}`;
   });
-  return `${kind}? ${[barOf(spec, spec.categories[0]!), ...rounds].join(", ")}.`;
+  return `${kind}? ${[barOf(spec, first!), ...rounds].join(", ")}.`;
 }
 
 const valueOf = ({ categories, values }: ChartSpec, name: string): number =>

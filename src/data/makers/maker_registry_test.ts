@@ -212,17 +212,21 @@ function assertBarFound(
   const valueOf = (name: string) => spec.values[spec.categories.indexOf(name)]!;
   if (question === "highest" || question === "lowest") {
     assert.equal(wanted, question, id);
-    const rounds = rest.replace(/\.$/, "").split(", ").map((round) => round.split(": "));
+    const rounds = rest.replace(/\.$/, "").split(", ").map((round) =>
+      round.split(/ (more|less): /)
+    );
     assert.equal(rounds.map(([bar]) => bar).join(", "), barsOf(spec), id);
     const sign = question === "highest" ? 1 : -1;
-    for (const [i, [, best]] of rounds.entries()) {
+    for (const [i, [, compared, best]] of rounds.entries()) {
       if (i === 0) continue;
       const [name, value] = best!.split(" ");
       assert.equal(valueOf(name!), Number(value), id);
       const seen = spec.values.slice(0, i + 1).map((value) => sign * value);
       assert.equal(sign * Number(value), Math.max(...seen), id);
+      const before = sign * Math.max(...seen.slice(0, i));
+      assert.equal(compared, spec.values[i]! > before ? "more" : "less", id);
     }
-    assert.equal(rounds.at(-1)![1], `${answer} ${valueOf(answer)}`, id);
+    assert.equal(rounds.at(-1)![2], `${answer} ${valueOf(answer)}`, id);
     return;
   }
   assert.ok(rest.startsWith(`${barsOf(spec)}. `), id);
