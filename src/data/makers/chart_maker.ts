@@ -242,11 +242,11 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 }
 
 /**
- * What is asked for and all bars; then the one bar, or the two and the calculation. For an extreme
- * every bar is compared with the best so far. A small decoder rarely looks back to a question behind
- * a list, and cannot compare many values at once; its own last words it can use.
+ * What is asked for and all bars, then the one bar, or the two and the calculation. On the way to an
+ * extreme each bar that beats all before it is marked. A small decoder rarely looks back to a
+ * question behind a list, and cannot compare many values at once; its own last words it can use.
  */
-function barThought(spec: ChartSpec, { kind, x, y }: Asked): string {
+function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
   if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
   if (kind === "difference") {
     const [larger, smaller] = [valueOf(spec, x!), valueOf(spec, y!)];
@@ -254,14 +254,14 @@ function barThought(spec: ChartSpec, { kind, x, y }: Asked): string {
     const steps = subtractionSteps(larger, smaller).join(", ");
     return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
   }
-  const [first, ...others] = spec.categories;
-  let best = first!;
-  const rounds = others.map((name) => {
-    const isMore = valueOf(spec, name) > valueOf(spec, best);
-    if (isMore === (kind === "highest")) best = name;
-    return `${barOf(spec, name)} ${isMore ? "more" : "less"}: ${barOf(spec, best)}`;
+  const [mark, sign] = kind === "highest" ? [" more", 1] : [" less", -1];
+  let best = -Infinity;
+  const bars = spec.categories.map((name) => {
+    const isBest = sign * valueOf(spec, name) > best;
+    if (isBest) best = sign * valueOf(spec, name);
+    return barOf(spec, name) + (isBest ? mark : "");
   });
-  return `${kind}? ${[barOf(spec, first!), ...rounds].join(", ")}.`;
+  return `${kind}? ${bars.join(", ")}. ${barOf(spec, answer)}.`;
 }
 
 const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
