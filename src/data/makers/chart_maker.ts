@@ -211,7 +211,7 @@ export function makeTextBars(dice: Dice, settings: MakerSettings): Drawn {
     task: "text_bars",
     pictures: [],
     isClip: false,
-    turns: [{ ...turn, question: `${barsOf(spec)} ${turn.question}` }],
+    turns: [{ ...turn, question: `Up to ${spec.axisMax}: ${barsOf(spec)} ${turn.question}` }],
     marks: [],
     truth: { answerKind, facts: { spec, question: kind } },
   };
@@ -242,9 +242,10 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 }
 
 /**
- * What is asked for and all bars, then the one bar, or the two and the calculation. On the way to an
- * extreme each bar that beats all before it is marked. A small decoder rarely looks back to a
- * question behind a list, and cannot compare many values at once; its own last words it can use.
+ * What is asked for and all bars, then the one bar, or the two and the calculation. An extreme is
+ * searched for along the axis, from its far end, until a bar has the value. A small decoder rarely
+ * looks back to a question behind a list, and cannot compare many values at once; its own last words
+ * it can use, and it sees what equals them.
  */
 function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
   if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
@@ -254,14 +255,16 @@ function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
     const steps = subtractionSteps(larger, smaller).join(", ");
     return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
   }
-  const [mark, sign] = kind === "highest" ? [" more", 1] : [" less", -1];
-  let best = -Infinity;
-  const bars = spec.categories.map((name) => {
-    const isBest = sign * valueOf(spec, name) > best;
-    if (isBest) best = sign * valueOf(spec, name);
-    return barOf(spec, name) + (isBest ? mark : "");
-  });
-  return `${kind}? ${bars.join(", ")}. ${barOf(spec, answer)}.`;
+  const levels = axisLevels(spec);
+  const searched = kind === "highest" ? levels.toReversed() : levels;
+  const tried = searched.slice(0, searched.indexOf(valueOf(spec, answer)) + 1);
+  return `${kind} of ${searched[0]}? ${barsOf(spec)} ${tried.join(", ")}: ${barOf(spec, answer)}.`;
+}
+
+/** The values that a bar may have, upwards. */
+function axisLevels({ axisMax }: ChartSpec): number[] {
+  const step = axisMax <= 10 ? 1 : axisMax / 10;
+  return Array.from({ length: axisMax / step }, (_, i) => (i + 1) * step);
 }
 
 const valueOf = ({ categories, values }: ChartSpec, name: string): number =>

@@ -180,18 +180,19 @@ Deno.test("makeBarReading() asks for what the bars show", () => {
 Deno.test("makeTextBars() lists the bars, and thinks as for a picture of them", () => {
   for (const { id, turns: [turn], truth, pictures } of samplesOf("text_bars", 60)) {
     const { spec, question } = truth.facts as {
-      spec: { categories: string[]; values: number[] };
+      spec: { categories: string[]; values: number[]; axisMax: number };
       question: string;
     };
     assert.equal(pictures.length, 0, id);
     const [bars, asked] = turn!.question.split(/\. (.*)/s);
-    assert.equal(bars, barsOf(spec), id);
+    assert.equal(bars, `Up to ${spec.axisMax}: ${barsOf(spec)}`, id);
     const named = spec.categories.filter((name) => asked!.split(/\W/).includes(name));
     assertBarFound(turn!, { spec, question, named, id });
   }
 });
 
 interface Bars {
+  readonly axisMax: number;
   readonly categories: string[];
   readonly values: number[];
 }
@@ -202,7 +203,7 @@ function barsOf({ categories, values }: Bars): string {
 
 /**
  * The thought starts with what is asked for and all bars, and ends with that bar, or with the
- * difference of two; an extreme is the best so far after every bar.
+ * difference of two; an extreme is searched for along the axis.
  */
 function assertBarFound(
   { thought, answer }: { thought?: string; answer: string },
@@ -211,16 +212,17 @@ function assertBarFound(
   const [wanted, rest] = thought!.split("? ") as [string, string];
   const valueOf = (name: string) => spec.values[spec.categories.indexOf(name)]!;
   if (question === "highest" || question === "lowest") {
-    assert.equal(wanted, question, id);
-    const [bars, found] = rest.split(". ") as [string, string];
-    const [mark, sign] = question === "highest" ? [" more", 1] : [" less", -1];
-    assert.equal(bars.replaceAll(mark, ""), barsOf(spec), id);
-    for (const [i, bar] of bars.split(", ").entries()) {
-      const before = spec.values.slice(0, i).map((value) => sign * value);
-      const isBest = sign * spec.values[i]! > Math.max(...before);
-      assert.equal(bar.endsWith(mark), isBest, id);
-    }
+    const [bars, search] = rest.split(". ") as [string, string];
+    assert.equal(bars, barsOf(spec), id);
+    const [tried, found] = search.split(": ") as [string, string];
     assert.equal(found, `${answer} ${valueOf(answer)}.`, id);
+    const levels = tried.split(", ").map(Number);
+    const hits = levels.map((level) => spec.values.includes(level));
+    assert.equal(hits.indexOf(true), levels.length - 1, `${id}: ${tried}`);
+    const step = spec.axisMax <= 10 ? 1 : spec.axisMax / 10;
+    const [start, sign] = question === "highest" ? [spec.axisMax, -1] : [step, 1];
+    assert.deepEqual(levels, levels.map((_, i) => start + sign * i * step), id);
+    assert.equal(wanted, `${question} of ${start}`, id);
     return;
   }
   assert.ok(rest.startsWith(`${barsOf(spec)}. `), id);
