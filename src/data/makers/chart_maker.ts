@@ -242,10 +242,10 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 }
 
 /**
- * What is asked for and all bars, then the one bar, or the two and the calculation. An extreme is
- * searched for along the axis, from its far end, until a bar has the value. A small decoder rarely
- * looks back to a question behind a list, and cannot compare many values at once; its own last words
- * it can use, and it sees what equals them.
+ * What is asked for and all bars, then the one bar, or the two and the calculation. For an
+ * extreme the bars are listed by their values, and those along the axis are tried until one is there.
+ * A small decoder rarely looks back to a question behind a list, and cannot compare many values at
+ * once; what followed the same words before it can repeat.
  */
 function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
   if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
@@ -258,7 +258,8 @@ function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
   const levels = axisLevels(spec);
   const searched = kind === "highest" ? levels.toReversed() : levels;
   const tried = searched.slice(0, searched.indexOf(valueOf(spec, answer)) + 1);
-  return `${kind} of ${searched[0]}? ${barsOf(spec)} ${tried.join(", ")}: ${barOf(spec, answer)}.`;
+  const bars = spec.categories.map((name) => `${valueOf(spec, name)} ${name}`);
+  return `${kind}? ${bars.join(", ")}. ${tried.join(", ")} ${answer}.`;
 }
 
 /** The values that a bar may have, upwards. */
