@@ -211,7 +211,7 @@ export function makeTextBars(dice: Dice, settings: MakerSettings): Drawn {
     task: "text_bars",
     pictures: [],
     isClip: false,
-    turns: [{ ...turn, question: `Up to ${spec.axisMax}: ${barsOf(spec)} ${turn.question}` }],
+    turns: [{ ...turn, question: `${barsOf(spec)} ${turn.question}` }],
     marks: [],
     truth: { answerKind, facts: { spec, question: kind } },
   };
@@ -242,30 +242,18 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 }
 
 /**
- * What is asked for and all bars, then the one bar, or the two and the calculation. For an
- * extreme the bars are listed by their values, and those along the axis are tried until one is there.
- * A small decoder rarely looks back to a question behind a list, and cannot compare many values at
- * once; what followed the same words before it can repeat.
+ * What is asked for and all bars, then the one bar, or the two and the calculation. A small decoder
+ * rarely looks back to a question behind a list; to the start of its own thought it does.
  */
 function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
-  if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
-  if (kind === "difference") {
-    const [larger, smaller] = [valueOf(spec, x!), valueOf(spec, y!)];
-    const pair = `${barOf(spec, x!)}, ${barOf(spec, y!)}. ${larger}-${smaller}.`;
-    const steps = subtractionSteps(larger, smaller).join(", ");
-    return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
+  if (kind !== "difference") {
+    const [wanted, found] = kind === "value" ? [x!, x!] : [kind, answer];
+    return `${wanted}? ${barsOf(spec)} ${barOf(spec, found)}.`;
   }
-  const levels = axisLevels(spec);
-  const searched = kind === "highest" ? levels.toReversed() : levels;
-  const tried = searched.slice(0, searched.indexOf(valueOf(spec, answer)) + 1);
-  const bars = spec.categories.map((name) => `${valueOf(spec, name)} ${name}`);
-  return `${kind}? ${bars.join(", ")}. ${tried.join(", ")} ${answer}.`;
-}
-
-/** The values that a bar may have, upwards. */
-function axisLevels({ axisMax }: ChartSpec): number[] {
-  const step = axisMax <= 10 ? 1 : axisMax / 10;
-  return Array.from({ length: axisMax / step }, (_, i) => (i + 1) * step);
+  const [larger, smaller] = [valueOf(spec, x!), valueOf(spec, y!)];
+  const pair = `${barOf(spec, x!)}, ${barOf(spec, y!)}. ${larger}-${smaller}.`;
+  const steps = subtractionSteps(larger, smaller).join(", ");
+  return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
 }
 
 const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
