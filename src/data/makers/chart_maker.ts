@@ -205,13 +205,14 @@ function drawBarQuestion(spec: ChartSpec, dice: Dice): Asked {
 export function makeTextBars(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBarSpec(dice, settings);
   const asked = drawBarQuestion(spec, dice);
+  const list = dice.chance(0.5) ? barsOf(spec) : valuesOf(spec);
   const turn = turnOf(asked, { dice, settings });
   const { answerKind, kind } = asked;
   return {
     task: "text_bars",
     pictures: [],
     isClip: false,
-    turns: [{ ...turn, question: `${barsOf(spec)} ${turn.question}` }],
+    turns: [{ ...turn, question: `${list} ${turn.question}` }],
     marks: [],
     truth: { answerKind, facts: { spec, question: kind } },
   };
@@ -243,17 +244,21 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 
 /**
  * What is asked for and all bars, then the one bar, or the two and the calculation. A small decoder
- * rarely looks back to a question behind a list; to the start of its own thought it does.
+ * rarely looks back to a question behind a list; to the start of its own thought it does. For an
+ * extreme values stand before their names: what is read from the left knows at a name what its value
+ * is, not the other way round.
  */
 function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
-  if (kind !== "difference") {
-    const [wanted, found] = kind === "value" ? [x!, x!] : [kind, answer];
-    return `${wanted}? ${barsOf(spec)} ${barOf(spec, found)}.`;
-  }
+  if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
+  if (kind !== "difference") return `${kind}? ${valuesOf(spec)} ${answer}.`;
   const [larger, smaller] = [valueOf(spec, x!), valueOf(spec, y!)];
   const pair = `${barOf(spec, x!)}, ${barOf(spec, y!)}. ${larger}-${smaller}.`;
   const steps = subtractionSteps(larger, smaller).join(", ");
   return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
+}
+
+function valuesOf(spec: ChartSpec): string {
+  return `${spec.categories.map((name) => `${valueOf(spec, name)} ${name}`).join(", ")}.`;
 }
 
 const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
