@@ -6,7 +6,7 @@
  */
 import { colourNames } from "@/data/drawing/colour.ts";
 import { shapeNames } from "@/data/makers/figures.ts";
-import type { Mark } from "@/data/makers/sample.ts";
+import { type Mark, ranks } from "@/data/makers/sample.ts";
 
 const GLYPHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-×=?.,:";
 
@@ -32,6 +32,8 @@ export const cueKinds = {
   /** Number of the chart's category, from 1, in whose slot the patch lies, and its value's level. */
   category: CATEGORIES_MAX + 1,
   level: LEVELS + 2,
+  /** How that value stands to the chart's others: one look at the picture, many at a list. */
+  rank: ranks.length + 1,
   /** The level of the bar that ends in the patch: seen there, and carried through the slot from there. */
   end: LEVELS + 2,
 } as const;
@@ -108,11 +110,13 @@ function markFigure({ label, colour }: Mark, { box, side, of }: Marking): void {
   of("colour")[middle] = (colourNames as readonly string[]).indexOf(colour ?? "") + 1;
 }
 
-function markCategory({ label, order }: Mark, { box, side, of }: Marking): void {
-  const [categories, levels] = [of("category"), of("level")];
+function markCategory({ label, order, rank }: Mark, { box, side, of }: Marking): void {
+  const [categories, levels, ranked] = [of("category"), of("level"), of("rank")];
+  const answer = rank === undefined ? 0 : 1 + ranks.indexOf(rank);
   for (const patch of patchesIn(box, side)) {
     categories[patch] = Math.min(CATEGORIES_MAX, order);
     levels[patch] = 1 + Math.min(LEVELS, Number(label));
+    ranked[patch] = answer;
   }
 }
 

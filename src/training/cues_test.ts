@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { defaultSettings, makeSample } from "@/data/makers/maker_registry.ts";
-import type { Mark } from "@/data/makers/sample.ts";
+import type { Mark, Rank } from "@/data/makers/sample.ts";
 import { cueAnswers, type CueKind, cueKinds, cueNames, cueWeights } from "./cues.ts";
 
 const view = { left: 0, top: 0, width: 56, height: 56, side: 4 };
@@ -48,19 +48,28 @@ Deno.test("cueAnswers() names figures, and sees a tile of a picture as its own",
   assert.deepEqual(rowsOf(answers, "colour"), [empty, [0, 3, 0, 0], empty, empty]);
 });
 
-Deno.test("cueAnswers() names category and level in a slot of a chart", () => {
-  const slot = (order: number, level: number, left: number, right: number): Mark => ({
+Deno.test("cueAnswers() names category, level and rank in a slot of a chart", () => {
+  const slot = (
+    order: number,
+    { level, rank }: { level: number; rank: Rank },
+    left: number,
+    right: number,
+  ): Mark => ({
+    rank,
     kind: "category",
     picture: 0,
     box: { left, right, top: 14, bottom: 56 },
     label: String(level),
     order,
   });
-  const answers = cueAnswers([slot(1, 0, 14, 28), slot(2, 10, 28, 56)], view);
+  const [low, high] = [{ level: 0, rank: "lowest" }, { level: 10, rank: "highest" }] as const;
+  const answers = cueAnswers([slot(1, low, 14, 28), slot(2, high, 28, 56)], view);
   const empty = [0, 0, 0, 0];
   const [categories, levels] = [[0, 1, 2, 2], [0, 1, 11, 11]];
   assert.deepEqual(rowsOf(answers, "category"), [empty, categories, categories, categories]);
   assert.deepEqual(rowsOf(answers, "level"), [empty, levels, levels, levels]);
+  const ranked = [0, 1, 3, 3];
+  assert.deepEqual(rowsOf(answers, "rank"), [empty, ranked, ranked, ranked]);
 });
 
 Deno.test("cueAnswers() names the level where a bar ends, upright or lying", () => {

@@ -5,7 +5,7 @@ import { BLACK, luma, type Rgb, shadeOf, WHITE } from "../drawing/colour.ts";
 import type { Face } from "../lettering/face.ts";
 import { boundsOf, movedBy, setLine } from "../lettering/text_line.ts";
 import type { ChartSpec } from "./chart_spec.ts";
-import type { Mark } from "./sample.ts";
+import type { Mark, Rank } from "./sample.ts";
 
 const GREY: Rgb = [205, 205, 205];
 
@@ -117,10 +117,15 @@ function categoryMarks(frame: Frame): Mark[] {
         { left: middle - half, top: end, right: middle + half, bottom: end },
       ];
     return [
-      { kind: "category", box: slot, ...what },
+      { kind: "category", box: slot, rank: rankOf(value, spec.values), ...what },
       { kind: "end", box: stop, ...what },
     ] as const;
   });
+}
+
+function rankOf(value: number, values: readonly number[]): Rank {
+  if (value === Math.max(...values)) return "highest";
+  return value === Math.min(...values) ? "lowest" : "between";
 }
 
 /** Pixel position of a value along the value axis. */

@@ -160,7 +160,12 @@ Deno.test("makeBarReading() asks for what the bars show", () => {
       spec: { categories: string[]; values: number[]; axisMax: number };
       question: string;
     };
-    const levels = marks.filter(({ kind }) => kind === "category").map(({ label }) => +label);
+    const slots = marks.filter(({ kind }) => kind === "category");
+    const levels = slots.map(({ label }) => +label);
+    for (const end of ["highest", "lowest"] as const) {
+      const best = end === "highest" ? Math.max(...levels) : Math.min(...levels);
+      assert.equal(slots.findIndex(({ rank }) => rank === end), levels.indexOf(best), id);
+    }
     assert.deepEqual(levels.map((level) => level * spec.axisMax / 10), spec.values, id);
     const named = spec.categories.filter((name) => turns[0]!.question.split(/\W/).includes(name));
     const values = named.map((name) => spec.values[spec.categories.indexOf(name)]!);

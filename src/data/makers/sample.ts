@@ -9,6 +9,9 @@ export interface Turn {
   readonly answer: string;
 }
 
+export const ranks = ["lowest", "between", "highest"] as const;
+export type Rank = typeof ranks[number];
+
 /** Something drawn, with its place in pixels of picture `picture`. */
 export interface Mark {
   readonly kind: "letter" | "figure" | "category" | "end";
@@ -19,6 +22,8 @@ export interface Mark {
   /** Number of the letter in its line from 1, of the figure, or of the category. */
   readonly order: number;
   readonly colour?: string;
+  /** Of a category: how its value stands to the others of the chart. */
+  readonly rank?: Rank;
 }
 
 /** How an answer can be checked without a judge. */
