@@ -32,7 +32,7 @@ export const cueKinds = {
   /** Number of the chart's category, from 1, in whose slot the patch lies, and its value's level. */
   category: CATEGORIES_MAX + 1,
   level: LEVELS + 2,
-  /** How that value stands to the chart's others: one look at the picture, many at a list. */
+  /** Whether that value is the chart's lowest, highest or between. */
   rank: ranks.length + 1,
   /** The level of the bar that ends in the patch: seen there, and carried through the slot from there. */
   end: LEVELS + 2,
