@@ -257,17 +257,18 @@ function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
   return `${x}-${y}? ${barsOf(spec)} ${pair} ${steps}.`;
 }
 
-function valuesOf(spec: ChartSpec): string {
-  return `${spec.categories.map((name) => `${valueOf(spec, name)} ${name}`).join(", ")}.`;
-}
-
 const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
   values[categories.indexOf(name)]!;
 
 const barOf = (spec: ChartSpec, name: string): string => `${name} ${valueOf(spec, name)}`;
 
-function barsOf(spec: ChartSpec): string {
-  return `${spec.categories.map((name) => barOf(spec, name)).join(", ")}.`;
+function barsOf({ categories, values }: ChartSpec): string {
+  return `${categories.map((name, i) => `${name} ${values[i]}`).join(", ")}.`;
+}
+
+/** The same, values first. */
+function valuesOf({ categories, values }: ChartSpec): string {
+  return `${categories.map((name, i) => `${values[i]} ${name}`).join(", ")}.`;
 }
 
 const columnTitles = ["size", "cost", "age", "score", "count"];

@@ -134,22 +134,20 @@ Deno.test("makeWord() never draws a held-out word", () => {
 Deno.test("makeBarDialogue() asks for every bar, the ends and a difference, each once", () => {
   for (const { id, turns, truth } of samplesOf("bar_dialogue", 20)) {
     const { spec } = truth.facts as { spec: { categories: string[]; values: number[] } };
-    const named = (question: string) =>
-      spec.categories.filter((name) => question.split(/\W/).includes(name));
+    const named = (question: string) => namedIn(question, spec);
     const of = (count: number) => turns.filter(({ question }) => named(question).length === count);
-    const valueOf = (name: string) => spec.values[spec.categories.indexOf(name)]!;
     assert.equal(turns.length, spec.categories.length + 3, id);
     const asked = of(1).map(({ question }) => named(question)[0]!);
     assert.deepEqual(asked.sort(), [...spec.categories].sort(), id);
     for (const { question, answer } of of(1)) {
-      assert.equal(answer, String(valueOf(named(question)[0]!)), id);
+      assert.equal(answer, String(valueOf(named(question)[0]!, spec)), id);
     }
     const ends = [Math.max, Math.min].map((end) =>
       spec.categories[spec.values.indexOf(end(...spec.values))]!
     );
     assert.deepEqual(of(0).map(({ answer }) => answer).sort(), ends.sort(), id);
     const [{ question, answer }] = of(2) as [(typeof turns)[number]];
-    const [x, y] = named(question).map(valueOf);
+    const [x, y] = named(question).map((name) => valueOf(name, spec));
     assert.equal(answer, String(Math.abs(x! - y!)), id);
   }
 });
@@ -167,8 +165,8 @@ Deno.test("makeBarReading() asks for what the bars show", () => {
       assert.equal(slots.findIndex(({ rank }) => rank === end), levels.indexOf(best), id);
     }
     assert.deepEqual(levels.map((level) => level * spec.axisMax / 10), spec.values, id);
-    const named = spec.categories.filter((name) => turns[0]!.question.split(/\W/).includes(name));
-    const values = named.map((name) => spec.values[spec.categories.indexOf(name)]!);
+    const named = namedIn(turns[0]!.question, spec);
+    const values = named.map((name) => valueOf(name, spec));
     const expected = {
       value: () => String(values[0]),
       highest: () => spec.categories[spec.values.indexOf(Math.max(...spec.values))],
@@ -191,7 +189,7 @@ Deno.test("makeTextBars() lists the bars, and thinks as for a picture of them", 
     assert.equal(pictures.length, 0, id);
     const [bars, asked] = turn!.question.split(/\. (.*)/s);
     assert.ok(bars === barsOf(spec) || bars === valuesOf(spec), `${id}: ${bars}`);
-    const named = spec.categories.filter((name) => asked!.split(/\W/).includes(name));
+    const named = namedIn(asked!, spec);
     assertBarFound(turn!, { spec, question, named, id });
   }
 });
@@ -199,6 +197,15 @@ Deno.test("makeTextBars() lists the bars, and thinks as for a picture of them", 
 interface Bars {
   readonly categories: string[];
   readonly values: number[];
+}
+
+/** The bars that a question names, in the chart's order. */
+function namedIn(question: string, { categories }: Bars): string[] {
+  return categories.filter((name) => question.split(/\W/).includes(name));
+}
+
+function valueOf(name: string, { categories, values }: Bars): number {
+  return values[categories.indexOf(name)]!;
 }
 
 function barsOf({ categories, values }: Bars): string {
@@ -222,17 +229,17 @@ function assertBarFound(
   }
   assert.ok(rest.startsWith(`${barsOf(spec)}. `), id);
   const found = rest.slice(barsOf(spec).length + 2);
-  const valueOf = (name: string) => spec.values[spec.categories.indexOf(name)]!;
   if (question === "value") {
     assert.equal(wanted, named[0], id);
-    assert.equal(found, `${wanted} ${valueOf(wanted)}.`, id);
+    assert.equal(found, `${wanted} ${valueOf(wanted, spec)}.`, id);
     return;
   }
   const [x, y] = wanted.split("-") as [string, string];
   assert.deepEqual([x, y].sort(), [...named].sort(), id);
-  const pair = `${x} ${valueOf(x)}, ${y} ${valueOf(y)}. ${valueOf(x)}-${valueOf(y)}. `;
+  const [larger, smaller] = [valueOf(x, spec), valueOf(y, spec)];
+  const pair = `${x} ${larger}, ${y} ${smaller}. ${larger}-${smaller}. `;
   assert.ok(found.startsWith(pair) && found.endsWith(`=${answer}.`), `${id}: ${found}`);
-  assert.equal(answer, String(valueOf(x) - valueOf(y)), id);
+  assert.equal(answer, String(larger - smaller), id);
 }
 
 Deno.test("makeChartCaption() says what each bar stands for, in order", () => {
