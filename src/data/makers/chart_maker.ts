@@ -182,15 +182,20 @@ export function makeChartDialogue(dice: Dice, settings: MakerSettings): Drawn {
 
 /**
  * A bar chart whose values can be read off exactly: values, extremes, differences. Its thought reads
- * every bar from the left (or the top), then names the bar in question or calculates.
+ * bars from the left (or the top), then names the bar in question or calculates.
  */
 export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBarSpec(dice, settings);
-  return chartSample("bar_reading", { spec, asked: [drawBarQuestion(spec, dice)], dice, settings });
+  const asked = drawBarQuestion(spec, dice, ["value", "value", "highest", "lowest", "difference"]);
+  return chartSample("bar_reading", { spec, asked: [asked], dice, settings });
 }
 
-function drawBarQuestion(spec: ChartSpec, dice: Dice): Asked {
-  const kinds: ChartQuestionKind[] = ["value", "value", "highest", "lowest", "difference"];
+/** A question of one of these kinds, and its thought. */
+function drawBarQuestion(
+  spec: ChartSpec,
+  dice: Dice,
+  kinds: readonly ChartQuestionKind[],
+): Asked {
   const kind = dice.pick(kinds);
   const asked = questionsOf(spec, dice).filter((question) => question.kind === kind);
   assert(asked.length > 0, "a bar chart answers this kind of question");
@@ -200,19 +205,18 @@ function drawBarQuestion(spec: ChartSpec, dice: Dice): Asked {
 
 /**
  * The same of bars that the question lists, without a picture: to find what was asked for among what
- * was read, at a fraction of the cost.
+ * was read, at a fraction of the cost. No extremes: in a picture they are seen, here only compared.
  */
 export function makeTextBars(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBarSpec(dice, settings);
-  const asked = drawBarQuestion(spec, dice);
-  const list = dice.chance(0.5) ? barsOf(spec) : valuesOf(spec);
+  const asked = drawBarQuestion(spec, dice, ["value", "difference"]);
   const turn = turnOf(asked, { dice, settings });
   const { answerKind, kind } = asked;
   return {
     task: "text_bars",
     pictures: [],
     isClip: false,
-    turns: [{ ...turn, question: `${list} ${turn.question}` }],
+    turns: [{ ...turn, question: `${barsOf(spec)} ${turn.question}` }],
     marks: [],
     truth: { answerKind, facts: { spec, question: kind } },
   };
@@ -245,12 +249,12 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 /**
  * What is asked for and all bars, then the one bar, or the two and the calculation. A small decoder
  * rarely looks back to a question behind a list; to the start of its own thought it does. For an
- * extreme values stand before their names: what is read from the left knows at a name what its value
- * is, not the other way round.
+ * extreme the list ends at it, so that each bar is asked whether it is the one while it is looked at:
+ * to find it in a finished list is harder.
  */
 function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
   if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
-  if (kind !== "difference") return `${kind}? ${valuesOf(spec)} ${answer}.`;
+  if (kind !== "difference") return `${kind}? ${barsOf(spec, answer)} ${answer}.`;
   const [larger, smaller] = [valueOf(spec, x!), valueOf(spec, y!)];
   const pair = `${barOf(spec, x!)}, ${barOf(spec, y!)}. ${larger}-${smaller}.`;
   const steps = subtractionSteps(larger, smaller).join(", ");
@@ -262,13 +266,10 @@ const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
 
 const barOf = (spec: ChartSpec, name: string): string => `${name} ${valueOf(spec, name)}`;
 
-function barsOf({ categories, values }: ChartSpec): string {
-  return `${categories.map((name, i) => `${name} ${values[i]}`).join(", ")}.`;
-}
-
-/** The same, values first. */
-function valuesOf({ categories, values }: ChartSpec): string {
-  return `${categories.map((name, i) => `${values[i]} ${name}`).join(", ")}.`;
+/** All bars in their order, or those up to a name. */
+function barsOf({ categories, values }: ChartSpec, last = categories.at(-1)!): string {
+  const read = categories.slice(0, categories.indexOf(last) + 1);
+  return `${read.map((name, i) => `${name} ${values[i]}`).join(", ")}.`;
 }
 
 const columnTitles = ["size", "cost", "age", "score", "count"];
