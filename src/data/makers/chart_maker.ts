@@ -186,16 +186,11 @@ export function makeChartDialogue(dice: Dice, settings: MakerSettings): Drawn {
  */
 export function makeBarReading(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBarSpec(dice, settings);
-  const asked = drawBarQuestion(spec, dice, ["value", "value", "highest", "lowest", "difference"]);
-  return chartSample("bar_reading", { spec, asked: [asked], dice, settings });
+  return chartSample("bar_reading", { spec, asked: [drawBarQuestion(spec, dice)], dice, settings });
 }
 
-/** A question of one of these kinds, and its thought. */
-function drawBarQuestion(
-  spec: ChartSpec,
-  dice: Dice,
-  kinds: readonly ChartQuestionKind[],
-): Asked {
+function drawBarQuestion(spec: ChartSpec, dice: Dice): Asked {
+  const kinds: ChartQuestionKind[] = ["value", "value", "highest", "lowest", "difference"];
   const kind = dice.pick(kinds);
   const asked = questionsOf(spec, dice).filter((question) => question.kind === kind);
   assert(asked.length > 0, "a bar chart answers this kind of question");
@@ -205,11 +200,11 @@ function drawBarQuestion(
 
 /**
  * The same of bars that the question lists, without a picture: to find what was asked for among what
- * was read, at a fraction of the cost. No extremes: in a picture they are seen, here only compared.
+ * was read, at a fraction of the cost.
  */
 export function makeTextBars(dice: Dice, settings: MakerSettings): Drawn {
   const spec = drawBarSpec(dice, settings);
-  const asked = drawBarQuestion(spec, dice, ["value", "difference"]);
+  const asked = drawBarQuestion(spec, dice);
   const turn = turnOf(asked, { dice, settings });
   const { answerKind, kind } = asked;
   return {
@@ -249,8 +244,7 @@ function drawBarSpec(dice: Dice, settings: MakerSettings): ChartSpec {
 /**
  * What is asked for and all bars, then the one bar, or the two and the calculation. A small decoder
  * rarely looks back to a question behind a list; to the start of its own thought it does. For an
- * extreme the list ends at it, so that each bar is asked whether it is the one while it is looked at:
- * to find it in a finished list is harder.
+ * extreme the list ends at it: to find it in a finished list is harder.
  */
 function barThought(spec: ChartSpec, { kind, x, y, answer }: Asked): string {
   if (kind === "value") return `${x}? ${barsOf(spec)} ${barOf(spec, x!)}.`;
@@ -266,10 +260,18 @@ const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
 
 const barOf = (spec: ChartSpec, name: string): string => `${name} ${valueOf(spec, name)}`;
 
-/** All bars in their order, or those up to a name. */
+/**
+ * All bars in their order, or those up to a name; `>` marks the highest value and `<` the lowest.
+ * They stand before the value, where a bar is looked at to read it: there they are learnt soonest.
+ */
 function barsOf({ categories, values }: ChartSpec, last = categories.at(-1)!): string {
-  const read = categories.slice(0, categories.indexOf(last) + 1);
-  return `${read.map((name, i) => `${name} ${values[i]}`).join(", ")}.`;
+  const [highest, lowest] = [Math.max(...values), Math.min(...values)];
+  const read = categories.slice(0, categories.indexOf(last) + 1).map((name, i) => {
+    const value = values[i]!;
+    const mark = value === highest ? ">" : value === lowest ? "<" : "";
+    return `${name} ${mark}${value}`;
+  });
+  return `${read.join(", ")}.`;
 }
 
 const columnTitles = ["size", "cost", "age", "score", "count"];
