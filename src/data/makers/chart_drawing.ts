@@ -123,7 +123,8 @@ function categoryMarks(frame: Frame): Mark[] {
   });
 }
 
-function rankOf(value: number, values: readonly number[]): Rank {
+/** How a value stands to all of its chart. */
+export function rankOf(value: number, values: readonly number[]): Rank {
   if (value === Math.max(...values)) return "highest";
   return value === Math.min(...values) ? "lowest" : "between";
 }

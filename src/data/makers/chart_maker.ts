@@ -6,12 +6,12 @@ import { BLACK, type Rgb, WHITE } from "../drawing/colour.ts";
 import { spoil } from "../drawing/spoiling.ts";
 import { subtractionSteps } from "./arithmetic_maker.ts";
 import { phrase } from "./asking.ts";
-import { drawChart, drawText, textMarks } from "./chart_drawing.ts";
+import { drawChart, drawText, rankOf, textMarks } from "./chart_drawing.ts";
 import { chartKinds, type ChartSpec, drawChartSpec } from "./chart_spec.ts";
 import { pickFace } from "./lettering_scene.ts";
 import { type ChartQuestionKind, chartQuestions, wordings } from "./phrases_table.ts";
 import type { Drawn } from "./reading_maker.ts";
-import type { AnswerKind, MakerSettings, Turn } from "./sample.ts";
+import type { AnswerKind, MakerSettings, Rank, Turn } from "./sample.ts";
 
 const CHART_LETTERS = "ABCDEFghijklmnop0123456789";
 
@@ -260,16 +260,14 @@ const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
 
 const barOf = (spec: ChartSpec, name: string): string => `${name} ${valueOf(spec, name)}`;
 
-/**
- * All bars in their order, or those up to a name; `>` marks the highest value and `<` the lowest.
- * They stand before the value, where a bar is looked at to read it: there they are learnt soonest.
- */
+/** They stand before the value, where a bar is looked at to read it: there they are learnt soonest. */
+const rankMarks: Record<Rank, string> = { lowest: "<", between: "", highest: ">" };
+
+/** All bars in their order, or those up to a name, with marks on the highest value and the lowest. */
 function barsOf({ categories, values }: ChartSpec, last = categories.at(-1)!): string {
-  const [highest, lowest] = [Math.max(...values), Math.min(...values)];
   const read = categories.slice(0, categories.indexOf(last) + 1).map((name, i) => {
     const value = values[i]!;
-    const mark = value === highest ? ">" : value === lowest ? "<" : "";
-    return `${name} ${mark}${value}`;
+    return `${name} ${rankMarks[rankOf(value, values)]}${value}`;
   });
   return `${read.join(", ")}.`;
 }
