@@ -5,7 +5,14 @@
  */
 import type { Backend, Matrix } from "@/kernels/backend.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
-import { cueKinds, cueNames, cueWeights } from "./cues.ts";
+import {
+  cueKinds,
+  type CueLosses,
+  cueNames,
+  type CuePlace,
+  cueRecord,
+  cueWeights,
+} from "./cues.ts";
 import type { BatchTensors } from "./packed_forward.ts";
 import { Parameter } from "./parameter_set.ts";
 import type { Tape } from "./tape.ts";
@@ -17,9 +24,6 @@ interface CueQuestion {
   readonly part: number;
   readonly matrix: Matrix;
 }
-
-/** Where cues are asked: of the tower's patches, or of the visual tokens behind the adapter. */
-export type CuePlace = "patches" | "tokens";
 
 export interface CueHeadOptions {
   readonly backend: Backend;
@@ -61,7 +65,7 @@ export class CueHead {
   /**
    * Adds the loss of a batch to its program. `features` [T * rows, width]; `answers` u8 [kinds, N] of
    * each tile's patches; `share` of the step's loss that the batch's cues are. Returns how to read the batch's
-   * mean loss.
+   * losses; what is learnt from is their mean.
    */
   record(
     tape: Tape,
@@ -71,7 +75,7 @@ export class CueHead {
       share: number;
       tensors: BatchTensors;
     },
-  ): () => Promise<number> {
+  ): () => Promise<CueLosses> {
     const { backend, weight, merge } = this.#options;
     const { training, parameters } = tape;
     const rows = features.shape[0]!;
@@ -81,6 +85,7 @@ export class CueHead {
       const weights = cueWeights(wanted).map((value) => value / this.#questions.length);
       const empty = new Float32Array(rows);
       return {
+        kind,
         matrix,
         weights,
         target: tensors.i32(Int32Array.from(wanted)),
@@ -95,7 +100,7 @@ export class CueHead {
       isLoss: true,
       forward() {},
       backward() {
-        for (const { matrix, weights: _, ...views } of asked) {
+        for (const { matrix, kind: _, weights: __, ...views } of asked) {
           const inputGrad = tape.target(input);
           const weightGrad = parameters.matrixTarget(matrix);
           training.headGrad({
@@ -109,12 +114,12 @@ export class CueHead {
       },
     });
     return async () => {
-      let loss = 0;
-      for (const { logprob, weights } of asked) {
+      const losses = new Float64Array(cueNames.length);
+      for (const { kind, logprob, weights } of asked) {
         const values = await backend.read(logprob) as Float32Array;
-        values.forEach((value, row) => loss -= value * weights[row]!);
+        values.forEach((value, row) => losses[kind]! -= value * weights[row]! * cueNames.length);
       }
-      return loss;
+      return cueRecord((_, kind) => losses[kind]!);
     };
   }
 }

@@ -7,7 +7,7 @@ import type { ModelConfig } from "@/model/config.ts";
 import { openCheckpoint } from "@/model/open_checkpoint.ts";
 import { diskFolder } from "@/weights/disk_folder.ts";
 import { answersOf, CueHead } from "./cue_head.ts";
-import { cueNames } from "./cues.ts";
+import { cueKinds, type CueLosses, cueNames } from "./cues.ts";
 import type { ProgramBatch } from "./packed_forward.ts";
 import { ParameterSet } from "./parameter_set.ts";
 import { readStore } from "./parameter_values.ts";
@@ -53,17 +53,31 @@ async function learn(
     const batch = batchOf({ tileSize, side, mergeFactor: config.mergeFactor });
     const before = await valuesOf(backend, loaded);
     const losses: number[] = [];
+    let first: CueLosses | undefined;
     for (let step = 0; step < 30; step++) {
-      const { cueLoss } = await trainer.step([batch], () => ({ rate: 0.01, decay: 0 }));
-      losses.push(cueLoss!);
+      const { cueLosses } = await trainer.step([batch], () => ({ rate: 0.01, decay: 0 }));
+      assert.deepEqual(Object.keys(cueLosses!), [cues.place]);
+      const byKind = Object.values(cueLosses![cues.place]!);
+      first ??= cueLosses![cues.place]!;
+      losses.push(byKind.reduce((all, one) => all + one, 0) / byKind.length);
     }
     const after = await valuesOf(backend, loaded);
     trainer.close();
+    assertGuesses(first!, side ** 2 / (cues.place === "tokens" ? config.mergeFactor ** 2 : 1));
     const moved = (name: string) =>
       after.get(name)!.some((value, i) => value !== before.get(name)![i]);
     return { losses, moved };
   } finally {
     await backend.close();
+  }
+}
+
+/** A head that starts at zero holds all answers for equally likely; half of the patches are empty. */
+function assertGuesses(losses: CueLosses, patchesAsked: number): void {
+  const half = patchesAsked / 2;
+  for (const name of cueNames) {
+    const expected = Math.log(cueKinds[name]) * 2 * half / (1 + half);
+    assert.ok(Math.abs(losses[name] - expected) < 1e-4, `${name}: ${losses[name]}, ${expected}`);
   }
 }
 

@@ -42,6 +42,24 @@ export type CueKind = keyof typeof cueKinds;
 
 export const cueNames = Object.keys(cueKinds) as CueKind[];
 
+/** Where cues are asked: of the tower's patches, or of the visual tokens behind the adapter. */
+export const cuePlaces = ["patches", "tokens"] as const;
+
+export type CuePlace = typeof cuePlaces[number];
+
+/** Mean loss of each kind. */
+export type CueLosses = Readonly<Record<CueKind, number>>;
+
+/** What `valueOf` says of each kind. */
+export function cueRecord(valueOf: (kind: CueKind, index: number) => number): CueLosses {
+  return Object.fromEntries(
+    cueNames.map((kind, index) => [kind, valueOf(kind, index)]),
+  ) as unknown as CueLosses;
+}
+
+/** Of a step, where cues were asked. */
+export type StepCueLosses = Readonly<Partial<Record<CuePlace, CueLosses>>>;
+
 /** Where a tile lies in its picture, both in pixels of the picture, and the patches of its side. */
 export interface TileView {
   readonly left: number;

@@ -15,7 +15,7 @@ import type { Program, Tap } from "@/model/program.ts";
 import { ropeTable } from "@/model/rope.ts";
 import { visionFeatures } from "@/model/vision.ts";
 import type { Tensor } from "@/tensor/tensor.ts";
-import type { CuePlace } from "./cue_head.ts";
+import type { CuePlace } from "./cues.ts";
 import type { Tape } from "./tape.ts";
 import type { TrainableModel } from "./training_source.ts";
 

@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import type { RateDecision } from "./control/adaptive_rate.ts";
+import type { StepCueLosses } from "./cues.ts";
 
 export const LOG_FILE = "log.jsonl";
 
@@ -30,8 +31,8 @@ export interface StepFigures {
   readonly entropy: number;
   /** Load balance of the experts; missing for dense models. */
   readonly balance?: number | undefined;
-  /** Mean loss of the cues. */
-  readonly cueLoss?: number;
+  /** Mean loss of each kind of cue, by the place where it is asked. */
+  readonly cueLosses?: StepCueLosses;
   readonly rows: number;
   readonly scoredTokens: number;
   /** What AdaLRS decided after the step. */

@@ -6,7 +6,8 @@
 import type { Backend } from "@/kernels/backend.ts";
 import { isSparseLayer } from "@/model/config.ts";
 import { BufferPool } from "./buffer_pool.ts";
-import type { CueHead, CuePlace } from "./cue_head.ts";
+import type { CueHead } from "./cue_head.ts";
+import { type CueLosses, type CuePlace, cueRecord, type StepCueLosses } from "./cues.ts";
 import { Optimizer, type OptimizerOptions, type ParameterRate } from "./optimizer.ts";
 import { BatchTensors, type OnVision, PackedModel, type ProgramBatch } from "./packed_forward.ts";
 import type { Parameter } from "./parameter_set.ts";
@@ -38,8 +39,8 @@ export interface StepResult {
   readonly entropy: number;
   /** Load balance of the experts; undefined for dense models. */
   readonly balance: number | undefined;
-  /** Mean loss of the cues; missing without. */
-  readonly cueLoss?: number;
+  /** Losses of the cues where they were asked; missing without. */
+  readonly cueLosses?: StepCueLosses;
   readonly rows: number;
   readonly scoredTokens: number;
   /** Of each batch, where asked for: the most likely token of each scored row. */
@@ -112,13 +113,13 @@ export class Trainer {
       reads.push(await this.#program(batch, { slopesOf, greedy, cues }));
     }
     this.optimizer.step(rateOf);
-    const cueLoss = await cues.loss();
+    const cueLosses = await cues.losses();
     const scores = await this.#finish(reads);
     const losses = scores.map(({ logprobs }, i) =>
       sum(logprobs.map((logprob, j) => -logprob * batches[i]!.weights[j]!))
     );
     const result = await this.#result(batches, scores, sum(losses) / total);
-    return { ...result, ...cueLoss !== undefined && { cueLoss } };
+    return { ...result, ...cueLosses && { cueLosses } };
   }
 
   /** A loss that depends on the model's own log probabilities. */
@@ -240,7 +241,11 @@ export class Trainer {
 class CueStep {
   readonly #heads: readonly CueHead[];
   readonly #tiles: number;
-  readonly #reads: { readonly share: number; readonly read: () => Promise<number> }[] = [];
+  readonly #reads: {
+    readonly place: CuePlace;
+    readonly share: number;
+    readonly read: () => Promise<CueLosses>;
+  }[] = [];
 
   constructor(heads: readonly CueHead[] = [], batches: readonly ProgramBatch[]) {
     this.#heads = heads;
@@ -261,15 +266,18 @@ class CueStep {
     if (!head || answers.length === 0) return;
     const share = answers.length / this.#tiles;
     const read = head.record(tape, { features, answers, share, tensors });
-    this.#reads.push({ share: share / this.#heads.length, read });
+    this.#reads.push({ place, share, read });
   }
 
   /** Undefined when nothing was asked. Waits for the step, before its tensors are freed. */
-  async loss(): Promise<number | undefined> {
+  async losses(): Promise<StepCueLosses | undefined> {
     if (this.#reads.length === 0) return undefined;
-    let loss = 0;
-    for (const { share, read } of this.#reads) loss += share * await read();
-    return loss;
+    const losses: Partial<Record<CuePlace, CueLosses>> = {};
+    for (const { place, share, read } of this.#reads) {
+      const [before, own] = [losses[place], await read()];
+      losses[place] = cueRecord((kind) => (before?.[kind] ?? 0) + share * own[kind]);
+    }
+    return losses;
   }
 }
 

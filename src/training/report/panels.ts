@@ -2,6 +2,7 @@
  * What the report shows of a log: panels of curves. Knows which fields belong together, and nothing of
  * drawing. A panel without values does not appear.
  */
+import { type CueKind, cuePlaces } from "../cues.ts";
 import type { StepRecord } from "../run_log.ts";
 
 export interface Curve {
@@ -107,7 +108,9 @@ export function panelsOf(records: readonly StepRecord[]): Panel[] {
       .filter(({ points }) => points.length > 0),
     marks: showsDecisions ? decisionMarks(records) : [],
   }));
-  return [...panels, rewardParts(records)].filter(({ curves }) => curves.length > 0);
+  return [...panels, rewardParts(records), ...cuePanels(records)].filter(({ curves }) =>
+    curves.length > 0
+  );
 }
 
 function curveOf(name: string, records: readonly StepRecord[], value: Value): Curve {
@@ -130,6 +133,26 @@ function rewardParts(records: readonly StepRecord[]): Panel {
     scale: "linear",
     range: [0, 1],
   };
+}
+
+/** Kinds of cues that belong together; four curves are told apart. */
+const cueGroups: Readonly<Record<string, readonly CueKind[]>> = {
+  letters: ["left", "right", "order"],
+  figures: ["centre", "colour", "cover"],
+  charts: ["category", "level", "rank", "end"],
+};
+
+function cuePanels(records: readonly StepRecord[]): Panel[] {
+  return Object.entries(cueGroups).flatMap(([group, kinds]) =>
+    cuePlaces.map((place): Panel => ({
+      title: `Cues: ${group}`,
+      note: `mean loss, of ${place}`,
+      curves: kinds.map((kind) => curveOf(kind, records, (r) => r.cueLosses?.[place]?.[kind]))
+        .filter(({ points }) => points.length > 0),
+      marks: [],
+      scale: "linear",
+    }))
+  );
 }
 
 const tones: Readonly<Record<string, Mark["tone"]>> = {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { type CueKind, cueNames, cueRecord } from "../cues.ts";
 import { supervisedRecipe } from "../recipes/recipe.ts";
 import type { StepRecord } from "../run_log.ts";
 import { binsOf, numberText, panelSvg, ticksOf } from "./panel_svg.ts";
@@ -50,6 +51,19 @@ Deno.test("panelsOf() shows what a log has and nothing else", () => {
   // JSON writes what is not finite as null.
   const broken = panelsOf([record(1, { loss: null as unknown as number }), record(2)]);
   assert.deepEqual(broken[0]!.curves[0]!.points, [[2, 2.5]]);
+});
+
+Deno.test("panelsOf() shows every kind of cue once for each place where it is asked", () => {
+  const losses = cueRecord((_, index) => index);
+  const logged = record(1, { cueLosses: { tokens: losses } });
+  const panels = panelsOf([JSON.parse(JSON.stringify(logged)) as StepRecord])
+    .filter(({ title }) => title.startsWith("Cues"));
+  const shown = panels.flatMap(({ curves }) => curves.map(({ name }) => name));
+  assert.deepEqual(shown.toSorted(), cueNames.toSorted());
+  for (const { name, points } of panels.flatMap(({ curves }) => curves)) {
+    assert.deepEqual(points, [[1, cueNames.indexOf(name as CueKind)]]);
+  }
+  assert.ok(panels.every(({ note }) => note.includes("tokens")));
 });
 
 Deno.test("binsOf() keeps every point's extremes, whatever the length", () => {
