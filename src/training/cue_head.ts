@@ -117,9 +117,10 @@ export class CueHead {
       const losses = new Float64Array(cueNames.length);
       for (const { kind, logprob, weights } of asked) {
         const values = await backend.read(logprob) as Float32Array;
-        values.forEach((value, row) => losses[kind]! -= value * weights[row]! * cueNames.length);
+        values.forEach((value, row) => losses[kind]! -= value * weights[row]!);
       }
-      return cueRecord((_, kind) => losses[kind]!);
+      // The weights are of the mean over all kinds.
+      return cueRecord((_, kind) => losses[kind]! * cueNames.length);
     };
   }
 }

@@ -57,8 +57,9 @@ async function learn(
     for (let step = 0; step < 30; step++) {
       const { cueLosses } = await trainer.step([batch], () => ({ rate: 0.01, decay: 0 }));
       assert.deepEqual(Object.keys(cueLosses!), [cues.place]);
-      const byKind = Object.values(cueLosses![cues.place]!);
-      first ??= cueLosses![cues.place]!;
+      const asked = cueLosses![cues.place]!;
+      first ??= asked;
+      const byKind = Object.values(asked);
       losses.push(byKind.reduce((all, one) => all + one, 0) / byKind.length);
     }
     const after = await valuesOf(backend, loaded);

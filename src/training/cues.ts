@@ -54,7 +54,7 @@ export type CueLosses = Readonly<Record<CueKind, number>>;
 export function cueRecord(valueOf: (kind: CueKind, index: number) => number): CueLosses {
   return Object.fromEntries(
     cueNames.map((kind, index) => [kind, valueOf(kind, index)]),
-  ) as unknown as CueLosses;
+  ) as CueLosses;
 }
 
 /** Of a step, where cues were asked. */

@@ -260,7 +260,7 @@ const valueOf = ({ categories, values }: ChartSpec, name: string): number =>
 
 const barOf = (spec: ChartSpec, name: string): string => `${name} ${valueOf(spec, name)}`;
 
-/** They stand before the value, where a bar is looked at to read it: there they are learnt soonest. */
+/** Marks stand before the value, where a bar is looked at to read it: there they are learnt soonest. */
 const rankMarks: Record<Rank, string> = { lowest: "<", between: "", highest: ">" };
 
 /** All bars in their order, or those up to a name, with marks on the highest value and the lowest. */

@@ -37,6 +37,23 @@ interface PanelPlan extends Omit<Panel, "curves" | "marks" | "scale"> {
   readonly showsDecisions?: boolean;
 }
 
+/** Kinds of cues that belong together; four curves are told apart. */
+const cueGroups: Readonly<Record<string, readonly CueKind[]>> = {
+  letters: ["left", "right", "order"],
+  figures: ["centre", "colour", "cover"],
+  charts: ["category", "level", "rank", "end"],
+};
+
+const cuePlans = Object.entries(cueGroups).flatMap(([group, kinds]) =>
+  cuePlaces.map((place): PanelPlan => ({
+    title: `Cues: ${group}`,
+    note: `mean loss, of ${place}`,
+    curves: Object.fromEntries(
+      kinds.map((kind): [string, Value] => [kind, (r) => r.cueLosses?.[place]?.[kind]]),
+    ),
+  }))
+);
+
 const plans: readonly PanelPlan[] = [
   { title: "Loss", note: "mean over answer tokens", curves: { loss: (r) => r.loss } },
   {
@@ -97,6 +114,7 @@ const plans: readonly PanelPlan[] = [
   },
   { title: "Curriculum", note: "level of new samples", curves: { level: (r) => r.level } },
   { title: "Speed", note: "token rows per second", curves: { speed: (r) => r.rowsPerSecond } },
+  ...cuePlans,
 ];
 
 /** The panels of a log that have anything to show. */
@@ -108,9 +126,7 @@ export function panelsOf(records: readonly StepRecord[]): Panel[] {
       .filter(({ points }) => points.length > 0),
     marks: showsDecisions ? decisionMarks(records) : [],
   }));
-  return [...panels, rewardParts(records), ...cuePanels(records)].filter(({ curves }) =>
-    curves.length > 0
-  );
+  return [...panels, rewardParts(records)].filter(({ curves }) => curves.length > 0);
 }
 
 function curveOf(name: string, records: readonly StepRecord[], value: Value): Curve {
@@ -133,26 +149,6 @@ function rewardParts(records: readonly StepRecord[]): Panel {
     scale: "linear",
     range: [0, 1],
   };
-}
-
-/** Kinds of cues that belong together; four curves are told apart. */
-const cueGroups: Readonly<Record<string, readonly CueKind[]>> = {
-  letters: ["left", "right", "order"],
-  figures: ["centre", "colour", "cover"],
-  charts: ["category", "level", "rank", "end"],
-};
-
-function cuePanels(records: readonly StepRecord[]): Panel[] {
-  return Object.entries(cueGroups).flatMap(([group, kinds]) =>
-    cuePlaces.map((place): Panel => ({
-      title: `Cues: ${group}`,
-      note: `mean loss, of ${place}`,
-      curves: kinds.map((kind) => curveOf(kind, records, (r) => r.cueLosses?.[place]?.[kind]))
-        .filter(({ points }) => points.length > 0),
-      marks: [],
-      scale: "linear",
-    }))
-  );
 }
 
 const tones: Readonly<Record<string, Mark["tone"]>> = {
