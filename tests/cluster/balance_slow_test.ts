@@ -6,11 +6,13 @@ import { runBalance } from "./balance_trial.ts";
 const STOPPED_MS = 18;
 /** Calls of more than one row, which compute for longer. */
 const STREAMS = 2;
+const BALANCE_MAX = 1.1;
 
 Deno.test("a shard that mostly stands still gets less of skewed traffic", async () => {
-  const options = { replicas: 1, seconds: 25, throttleMs: STOPPED_MS, streams: STREAMS };
+  const again = { balanceMax: BALANCE_MAX, times: 2 };
+  const options = { replicas: 1, seconds: 25, throttleMs: STOPPED_MS, streams: STREAMS, again };
   const { after } = await runBalance(options);
   const text = JSON.stringify(after);
-  assert.ok(after.balance <= 1.1, text);
+  assert.ok(after.balance <= BALANCE_MAX, text);
   assert.ok(after.rows[0]! < Math.min(...after.rows.slice(1)), text);
 });

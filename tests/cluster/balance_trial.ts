@@ -21,6 +21,11 @@ export interface BalanceOptions {
   readonly throttleMs: number;
   /** Answers at the same time. */
   readonly streams: number;
+  /**
+   * Another rebalance where work was less even than this, so often at most: speeds are those of a
+   * real host, and its own other work within the seconds after a plan makes that plan wrong.
+   */
+  readonly again?: { readonly balanceMax: number; readonly times: number };
 }
 
 export interface BalanceFigures {
@@ -108,13 +113,20 @@ class BalanceTrial {
 
   async run(): Promise<{ before: BalanceFigures; after: BalanceFigures }> {
     const before = await this.#measure();
+    let after = await this.#rebalanced();
+    const { balanceMax, times } = this.#options.again ?? { balanceMax: Infinity, times: 0 };
+    for (let n = 0; n < times && after.balance > balanceMax; n++) after = await this.#rebalanced();
+    return { before, after };
+  }
+
+  async #rebalanced(): Promise<BalanceFigures> {
     this.#front.rebalance();
     const isDone = () => {
       const { rebalancing, phase } = this.#front.status();
       return !rebalancing && phase === "idle";
     };
     await eventually("the plan is at rest", isDone);
-    return { before, after: await this.#measure() };
+    return await this.#measure();
   }
 
   async #measure(): Promise<BalanceFigures> {
