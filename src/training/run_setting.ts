@@ -86,7 +86,8 @@ function learns(
 ): boolean {
   if (places.length === 0) return true;
   if (!(trainable as readonly ModelPart[]).includes(part)) return false;
-  const frozen = part === "vision" || part === "decoder" ? frozenLayers?.[part] : undefined;
+  const layers: Partial<Record<ModelPart, number>> = frozenLayers ?? {};
+  const frozen = layers[part];
   if (frozen === undefined) return true;
   const [, place] = name.split(".");
   // Patches, positions and embeddings lie before the layers, norm and head behind them.

@@ -14,6 +14,8 @@ const count = z.number().int().positive();
 const whole = z.number().int().min(0);
 const share = z.number().min(0).max(1);
 const part = z.enum(["vision", "adapter", "decoder"]);
+/** Parts that are layers in a row, the first of which may stay as they are. */
+const layeredPart = part.extract(["vision", "decoder"]);
 const task = z.enum(taskNames as [string, ...string[]]);
 
 /** The whole of a schedule is `steps` of the recipe. */
@@ -116,7 +118,7 @@ const training = {
   /** Parts that learn as a whole. */
   trainable: z.array(part),
   /** First layers of a part that stay as they are, and all that lies before them. */
-  frozenLayers: z.partialRecord(z.enum(["vision", "decoder"]), count).exactOptional(),
+  frozenLayers: z.partialRecord(layeredPart, count).exactOptional(),
   data,
   optimizer,
   schedule: schedule.prefault({ kind: "constant" }),
@@ -225,7 +227,7 @@ function* contradictions(recipe: Recipe): Generator<{ field: string; problem: st
   if (recipe.trainable.length === 0 && !recipe.lora) {
     yield { field: "trainable", problem: "nothing learns" };
   }
-  for (const frozen of ["vision", "decoder"] as const) {
+  for (const frozen of layeredPart.options) {
     if (recipe.frozenLayers?.[frozen] === undefined || recipe.trainable.includes(frozen)) continue;
     yield { field: `frozenLayers.${frozen}`, problem: `all of the ${frozen} is frozen` };
   }
