@@ -58,7 +58,7 @@ function configOf(tileSize: number): ModelConfig {
     vision: {
       hiddenWidth: 128,
       intermediateWidth: 768,
-      layers: 4,
+      layers: 5,
       heads: 4,
       patchSize: 14,
       epsilon: 1e-5,
@@ -67,7 +67,7 @@ function configOf(tileSize: number): ModelConfig {
     decoder: {
       hiddenWidth: 128,
       intermediateWidth: 344,
-      layers: 3,
+      layers: 4,
       heads: 4,
       kvHeads: 4,
       headWidth: 32,
