@@ -93,7 +93,7 @@ browserTest(
       await page.getByRole("button", { name: "Run nano in this browser" }).click();
       await page.getByRole("status").getByText("Loading 0 %").waitFor();
       await page.getByRole("button", { name: "Settings" }).click();
-      await page.getByText(/^Loading: 0\.0 of 4\.7 MB$/).waitFor();
+      await page.getByText(/^Loading: 0\.0 of 5\.8 MB$/).waitFor();
       await page.getByRole("switch", { name: "Run in this browser" }).uncheck();
       await page.getByText("Ready", { exact: true }).waitFor({ state: "attached" });
       held.resolve();
