@@ -86,6 +86,8 @@ browserTest(
   () =>
     visit(async ({ page, site }) => {
       const held = Promise.withResolvers<void>();
+      // A failed check must not leave the request waiting, and the run with it.
+      using _ = { [Symbol.dispose]: () => held.resolve() };
       site.intercept = async (request) => {
         if (request.url.endsWith("/model.safetensors")) await held.promise;
         return undefined;
