@@ -9,8 +9,8 @@ const STREAMS = 2;
 const BALANCE_MAX = 1.1;
 
 Deno.test("a shard that mostly stands still gets less of skewed traffic", async () => {
-  const again = { balanceMax: BALANCE_MAX, times: 2 };
-  const options = { replicas: 1, seconds: 25, throttleMs: STOPPED_MS, streams: STREAMS, again };
+  const traffic = { seconds: 25, throttleMs: STOPPED_MS, streams: STREAMS };
+  const options = { replicas: 1, ...traffic, balanceMax: BALANCE_MAX };
   const { after } = await runBalance(options);
   const text = JSON.stringify(after);
   assert.ok(after.balance <= BALANCE_MAX, text);

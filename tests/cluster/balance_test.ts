@@ -5,8 +5,8 @@ import { runBalance } from "./balance_trial.ts";
 const BALANCE_MAX = 1.1;
 
 Deno.test("four shards share skewed traffic evenly, and calls reach fewer than by least load", async () => {
-  const again = { balanceMax: BALANCE_MAX, times: 2 };
-  const options = { replicas: 2, seconds: 4, throttleMs: 0, streams: 1, again };
+  const traffic = { seconds: 4, throttleMs: 0, streams: 1 };
+  const options = { replicas: 2, ...traffic, balanceMax: BALANCE_MAX };
   const { after } = await runBalance(options);
   const text = JSON.stringify(after);
   assert.ok(after.balance <= BALANCE_MAX, text);

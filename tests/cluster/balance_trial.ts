@@ -21,11 +21,8 @@ export interface BalanceOptions {
   readonly throttleMs: number;
   /** Answers at the same time. */
   readonly streams: number;
-  /**
-   * Another rebalance where work was less even than this, so often at most: speeds are those of a
-   * real host, and its own other work within the seconds after a plan makes that plan wrong.
-   */
-  readonly again?: { readonly balanceMax: number; readonly times: number };
+  /** Another rebalance where work was less even than this; default: never. */
+  readonly balanceMax?: number;
 }
 
 export interface BalanceFigures {
@@ -45,6 +42,8 @@ export interface BalanceFigures {
 
 const SHARDS = ["a", "b", "c", "d"];
 const PERIOD_MS = 20;
+/** A real host's own other work in the seconds after a plan makes that plan wrong. */
+const REBALANCES_MAX = 3;
 const ANSWER_TOKENS = 64;
 
 /** One prompt again and again: few experts get most of the rows. */
@@ -113,9 +112,11 @@ class BalanceTrial {
 
   async run(): Promise<{ before: BalanceFigures; after: BalanceFigures }> {
     const before = await this.#measure();
+    const { balanceMax = Infinity } = this.#options;
     let after = await this.#rebalanced();
-    const { balanceMax, times } = this.#options.again ?? { balanceMax: Infinity, times: 0 };
-    for (let n = 0; n < times && after.balance > balanceMax; n++) after = await this.#rebalanced();
+    for (let count = 1; count < REBALANCES_MAX && after.balance > balanceMax; count++) {
+      after = await this.#rebalanced();
+    }
     return { before, after };
   }
 
